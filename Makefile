@@ -1,0 +1,37 @@
+# make sample   prompts to layers with the shipped model, into out/beach
+# make test     lint, then every test
+# make lint     ruff alone
+#
+# Each makes .venv for itself, and again when setup.cfg changes. Needs Python 3.11+, make and git.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+OUT    ?= out/beach
+
+.PHONY: sample test lint clean
+
+sample: $(VENV)/.ready-sample
+	$(BIN)/python -m sample generate --background "a sandy beach" --foreground "a red apple" --foreground "a dog" \
+	    --seed 0 --out $(OUT) --overwrite
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready-test
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf build dist out *.egg-info .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is %s; try make PYTHON=python3.12" % sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready-sample: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.ready-test: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[train,test]'
+	touch $@ $(VENV)/.ready-sample

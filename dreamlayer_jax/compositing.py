@@ -1,0 +1,75 @@
+"""Compositing, Eq. 1 of the paper, and the two ways of writing a picture with alpha.
+
+    I^{k+1} = sum_{i=1..k} I_alpha^i * I_c^i * prod_{f=i+1..k} (1 - I_alpha^f)          far to near
+
+Every function takes NumPy or JAX arrays (traced ones too) and gives back the same kind: only the array API is used, so the
+data programs can call this file without loading JAX. Values are floats in [0, 1], channels last, alpha is channel 3.
+"Straight" colour is the colour of the material; "premultiplied" colour is straight colour times alpha.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TypeVar
+
+Array = TypeVar("Array")
+
+MID_GREY = 0.5
+
+
+def premultiply(rgba_straight_01: Array) -> Array:
+    """Straight to premultiplied: (..., 4) -> (..., 4), colour times alpha."""
+    _require_rgba(rgba_straight_01)
+    rgb, alpha = rgba_straight_01[..., :3], rgba_straight_01[..., 3:]
+    return _join(rgb * alpha, alpha)
+
+
+def unpremultiply(rgba_premultiplied_01: Array) -> Array:
+    """Premultiplied to straight: (..., 4) -> (..., 4). Where alpha is 0 the colour is unknown and comes back as stored (0)."""
+    _require_rgba(rgba_premultiplied_01)
+    rgb, alpha = rgba_premultiplied_01[..., :3], rgba_premultiplied_01[..., 3:]
+    return _join(rgb / (alpha + (alpha == 0)), alpha)
+
+
+def over(far: Array, near: Array) -> Array:
+    """`near` laid over `far`, both premultiplied (..., 4). Associative, so any grouping of a stack of layers agrees."""
+    return near + far * (1 - near[..., 3:])
+
+
+def composite(rgba_straight_01: Array) -> Array:
+    """Eq. 1: straight layers stacked far to near (l, ..., 4) -> the picture (..., 3), in [0, 1].
+
+    An opaque first layer (the background) gives an opaque picture; a translucent one is seen against black.
+    """
+    premultiplied = premultiply(rgba_straight_01)
+    if premultiplied.shape[0] == 0:
+        raise ValueError("composite got no layers; give at least the background, shape (l, h, w, 4) with l >= 1")
+    return reduce(over, (premultiplied[i] for i in range(premultiplied.shape[0])))[..., :3]
+
+
+def over_grey(rgba_straight_01: Array) -> Array:
+    """A straight layer pasted on solid mid-grey, (..., 4) -> (..., 3): how a foreground enters the autoencoder (paper §3)."""
+    _require_rgba(rgba_straight_01)
+    rgb, alpha = rgba_straight_01[..., :3], rgba_straight_01[..., 3:]
+    return rgb * alpha + MID_GREY * (1 - alpha)
+
+
+def from_uint8(image_uint8: Array) -> Array:
+    """Bytes to floats in [0, 1]: 255 -> 1."""
+    xp = image_uint8.__array_namespace__()
+    return image_uint8.astype(xp.float32) / 255
+
+
+def to_uint8(image_01: Array) -> Array:
+    """Floats to bytes: clipped to [0, 1], 1 -> 255, rounded to nearest."""
+    xp = image_01.__array_namespace__()
+    return xp.round(xp.clip(image_01, 0, 1) * 255).astype(xp.uint8)
+
+
+def _join(rgb: Array, alpha: Array) -> Array:
+    return rgb.__array_namespace__().concat([rgb, alpha], axis=-1)
+
+
+def _require_rgba(image) -> None:
+    if image.shape[-1] != 4:
+        raise ValueError(f"expected RGBA with 4 channels last, got shape {tuple(image.shape)}")

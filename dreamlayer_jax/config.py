@@ -1,0 +1,199 @@
+"""Frozen configurations of every network, and the two presets: `sd15` and `pocket`.
+
+Field names are those of diffusers' and transformers' JSON files wherever a field means the same, so that a reader who knows one
+knows the other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+PredictionType = Literal["epsilon", "v_prediction", "sample"]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UNetConfig:
+    """UNet2DConditionModel. The i-th entry of each per-block tuple describes the i-th down block, fine to coarse."""
+
+    in_channels: int = 4
+    out_channels: int = 4
+    block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    cross_attention: tuple[bool, ...] = (True, True, True, False)  # CrossAttnDownBlock2D or DownBlock2D
+    layers_per_block: int = 2
+    transformer_layers_per_block: int = 1
+    num_attention_heads: int | tuple[int, ...] = 8  # diffusers calls this `attention_head_dim` in SD 1.5's file
+    cross_attention_dim: int = 768
+    norm_num_groups: int = 32
+    use_linear_projection: bool = False
+
+    def __post_init__(self) -> None:
+        _require(
+            len(self.cross_attention) == len(self.block_out_channels),
+            f"cross_attention has {len(self.cross_attention)} entries for {len(self.block_out_channels)} blocks; give one a block",
+        )
+        for channels, heads in zip(self.block_out_channels, self.heads, strict=True):
+            _require(channels % heads == 0, f"{channels} channels do not divide into {heads} attention heads")
+            _require(channels % self.norm_num_groups == 0, f"{channels} channels do not divide into {self.norm_num_groups} groups")
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """Attention heads of each down block."""
+        if isinstance(self.num_attention_heads, int):
+            return (self.num_attention_heads,) * len(self.block_out_channels)
+        return self.num_attention_heads
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VAEConfig:
+    """AutoencoderKL. `patch_size` folds pixels into channels before the first convolution (1 for Stable Diffusion)."""
+
+    in_channels: int = 3
+    latent_channels: int = 4
+    block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
+    layers_per_block: int = 2
+    norm_num_groups: int = 32
+    patch_size: int = 1
+    mid_block_add_attention: bool = True
+    scaling_factor: float = 0.18215
+
+    @property
+    def downscale(self) -> int:
+        """Pixels a side per latent."""
+        return self.patch_size * 2 ** (len(self.block_out_channels) - 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """CLIP text tower (CLIPTextModel)."""
+
+    vocab_size: int = 49408
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    max_position_embeddings: int = 77
+    hidden_act: Literal["quick_gelu", "gelu"] = "quick_gelu"
+    layer_norm_eps: float = 1e-5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LayerDecoderConfig:
+    """LayerDiffusion's transparent decoder (docs: paper §2, LayerDiffusion). The latent enters before down block 3, at 1/8 of the side."""
+
+    in_channels: int = 3
+    out_channels: int = 4
+    latent_channels: int = 4
+    block_out_channels: tuple[int, ...] = (32, 32, 64, 128, 256, 512, 512)
+    attention: tuple[bool, ...] = (False, False, False, False, True, True, True)
+    layers_per_block: int = 2
+    attention_head_dim: int = 8
+    norm_num_groups: int = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """The scheduler of Stable Diffusion 1.5 (paper §2): scaled-linear betas, T = 1000."""
+
+    num_train_timesteps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    prediction_type: PredictionType = "epsilon"
+    timestep_spacing: Literal["leading", "linspace", "trailing"] = "leading"
+    steps_offset: int = 1
+    set_alpha_to_one: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LayeredConfig:
+    """What DreamLayer adds to the base model. Every part can be switched off (the ablation of Table 3 needs it)."""
+
+    max_foregrounds: int = 3
+    foreground_kv: bool = True  # foregrounds own their K and V projections (§2 of the supplement)
+    context_map: bool = True  # CACA, §3.1
+    context_block: int = 2  # the down block whose cross-attention makes the maps: 1/4 of the latent side in SD 1.5
+    context_layers: int = 2  # N context-aware layers, Eq. 5
+    context_width: int = 128
+    layer_shared: bool = True  # LSSA's joint keys and values, Eq. 10-11
+    guided: bool = True  # LSSA's Eq. 9, for t >= t_guided
+    t_guided: int = 850  # T_G
+    same_noise: bool = False  # all layers of a scene start from (and are trained with) the same noise, §9
+
+    def __post_init__(self) -> None:
+        _require(self.context_map or not self.guided, "guided (Eq. 9) uses the context maps; with context_map=False set guided=False too")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DreamLayerConfig:
+    """One whole model. `sample_size` is the picture's default side in pixels, `guidance` its default classifier-free guidance weight."""
+
+    name: str
+    sample_size: int
+    guidance: float = 7.5
+    unet: UNetConfig
+    vae: VAEConfig
+    text: TextConfig
+    layer_decoder: LayerDecoderConfig
+    schedule: ScheduleConfig = ScheduleConfig()
+    layered: LayeredConfig = LayeredConfig()
+
+
+def sd15() -> DreamLayerConfig:
+    """Stable Diffusion 1.5 with LayerDiffusion's layer decoder: 859.5 M + 83.7 M + 123.1 M + 104.1 M parameters before layering."""
+    return DreamLayerConfig(
+        name="sd15",
+        sample_size=512,
+        unet=UNetConfig(),
+        vae=VAEConfig(),
+        text=TextConfig(),
+        layer_decoder=LayerDecoderConfig(),
+    )
+
+
+def pocket() -> DreamLayerConfig:
+    """The shipped model: 64x64 pixels, 8x8 latents, under 10 M parameters, trained on a CPU."""
+    return DreamLayerConfig(
+        name="pocket",
+        sample_size=64,
+        guidance=2.0,
+        unet=UNetConfig(
+            in_channels=16,
+            out_channels=16,
+            block_out_channels=(160, 96),
+            cross_attention=(True, False),
+            layers_per_block=1,
+            num_attention_heads=4,
+            cross_attention_dim=128,
+            use_linear_projection=True,
+        ),
+        vae=VAEConfig(
+            latent_channels=16,
+            block_out_channels=(64, 96),
+            layers_per_block=1,
+            norm_num_groups=16,
+            patch_size=4,
+            mid_block_add_attention=False,
+            scaling_factor=1.0,
+        ),
+        text=TextConfig(
+            vocab_size=1024,
+            hidden_size=128,
+            intermediate_size=256,
+            num_hidden_layers=1,
+            num_attention_heads=4,
+            max_position_embeddings=32,
+        ),
+        layer_decoder=LayerDecoderConfig(
+            latent_channels=16,
+            block_out_channels=(16, 32, 64, 64),
+            attention=(False, False, False, False),
+            layers_per_block=1,
+        ),
+        schedule=ScheduleConfig(prediction_type="sample"),
+        layered=LayeredConfig(context_block=0, context_layers=1, context_width=64),
+    )

@@ -1,0 +1,94 @@
+"""The arrows between the rooms: who may import whom. Read from the source, so that an import inside a function counts too."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("dreamlayer_jax", "data", "train", "sample", "benchmarks", "tests")
+
+ALLOWED = {
+    "dreamlayer_jax": ("dreamlayer_jax",),
+    "data": ("data", "dreamlayer_jax.compositing"),
+    "train": ("train", "data", "dreamlayer_jax"),
+    "sample": ("sample", "dreamlayer_jax"),
+    "benchmarks": ("benchmarks", "train", "sample", "data", "dreamlayer_jax"),
+}
+EVALUATION = "sample/evaluate"  # the one part of `sample` that reads scenes from `data`
+
+# Heavy or foreign libraries: for tests, and for writing a dataset, never for sampling or training.
+FOREIGN = ("torch", "diffusers", "tensorflow", "tensorflow_datasets", "keras")
+NEVER_FOREIGN = ("dreamlayer_jax", "train", "sample")
+
+
+def imported(source: str, package: str) -> set[str]:
+    """Every dotted name that `source`, a module of `package`, imports anywhere in it; `from a import b` counts as a.b."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = package.split(".")
+                base = ".".join([*parts[: len(parts) - node.level + 1], *([node.module] if node.module else [])])
+            names.update(f"{base}.{alias.name}" for alias in node.names)
+    return names
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def wrong_arrows(path: str, source: str) -> list[str]:
+    """Names that the file at `path` (relative to the root) imports although its room may not."""
+    room = path.split("/", maxsplit=1)[0]
+    allowed = ALLOWED[room] + (("data",) if path.startswith(EVALUATION) else ())
+    wrong = []
+    for name in sorted(imported(source, ".".join(path.split("/")[:-1]))):
+        ours = any(within(name, other) for other in ROOMS)
+        if (ours and not any(within(name, one) for one in allowed)) or (
+            room in NEVER_FOREIGN and any(within(name, foreign) for foreign in FOREIGN)
+        ):
+            wrong.append(name)
+    return wrong
+
+
+def sources(room: str) -> list[Path]:
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_arrows(room: str) -> None:
+    files = sources(room)
+    assert files, f"no Python files in {room}/"
+    found = {str(path.relative_to(ROOT)): wrong_arrows(str(path.relative_to(ROOT)), path.read_text()) for path in files}
+    assert {path: wrong for path, wrong in found.items() if wrong} == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "wrong"),
+    [
+        ("data/scene.py", "from dreamlayer_jax.compositing import over", []),
+        ("data/scene.py", "from dreamlayer_jax import compositing", []),
+        ("data/scene.py", "import dreamlayer_jax", ["dreamlayer_jax"]),
+        ("data/scene.py", "from train import loop", ["train.loop"]),
+        ("dreamlayer_jax/a.py", "def f():\n    import data.scene", ["data.scene"]),
+        ("dreamlayer_jax/models/a.py", "from . import b\nfrom ..config import sd15\nimport torch.nn", ["torch.nn"]),
+        ("train/loop.py", "from data import scene\nimport tensorflow as tf", ["tensorflow"]),
+        ("sample/generate.py", "import data", ["data"]),
+        ("sample/evaluate.py", "import data", []),
+        ("sample/generate.py", "import database, dataclasses", []),
+    ],
+)
+def test_a_wrong_arrow_is_found(path: str, source: str, wrong: list[str]) -> None:
+    assert wrong_arrows(path, source) == wrong
+
+
+def test_every_folder_of_the_library_is_a_package() -> None:
+    """`packages = find:` leaves out folders without `__init__.py`."""
+    folders = {path.parent for path in sources("dreamlayer_jax")}
+    assert sorted(str(folder.relative_to(ROOT)) for folder in folders if not (folder / "__init__.py").is_file()) == []
