@@ -1,0 +1,1 @@
+"""The networks, in Stable Diffusion 1.5's shapes and at any size."""
