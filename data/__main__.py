@@ -1,0 +1,126 @@
+"""Make and look at layered scenes.
+
+    python -m data preview --out sheet.png         a contact sheet
+    python -m data build --out DIR --scenes N      a TFDS data set
+
+Both take `--world emoji` (the default), `--world shapes` (drawn, no font), or `--world folder --objects DIR [--backgrounds DIR]`
+(your own cut-outs, see `data/pictures.py`), or `--layered DIR` (finished layered images, see `data/folder.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from data.folder import FolderSource
+from data.preview import sheet
+from data.scenes import Pairs, Split
+from data.source import ExampleSource, SceneSource
+from data.world import World, emoji_world, folder_world, shapes_world
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Scenes:
+    world: Literal["emoji", "shapes", "folder"] = "emoji"
+    """What scenes are made of."""
+    objects: Path | None = None
+    """For --world folder: RGBA PNGs, named by what they show."""
+    backgrounds: Path | None = None
+    """For --world folder: pictures, named by what they show; left out, the painted places."""
+    layered: Path | None = None
+    """A folder of finished layered images, instead of composing any."""
+    size: int = 64
+    """Pixels a side."""
+    layers: tuple[int, ...] = (2, 3, 4)
+    """How many layers, background included, scenes have, by seed in turn."""
+    seed: int = 0
+    """The first scene's seed."""
+
+    def source(self, count: int, split: Split, pairs: Pairs = "train") -> ExampleSource:
+        """`count` scenes of a split; all of them where a folder of layered images is given."""
+        if count < 1:
+            raise ValueError(f"{count} scenes asked for; give 1 or more")
+        if self.layered is not None:
+            return FolderSource(self.layered)
+        seeds = range(self.seed, self.seed + count)
+        return SceneSource(self._world(), seeds, size=self.size, layers=self.layers, split=split, pairs=pairs)
+
+    def _world(self) -> World:
+        if self.world == "folder":
+            if self.objects is None:
+                raise ValueError("--world folder needs --objects, a folder of RGBA PNGs")
+            return folder_world(self.objects, self.backgrounds)
+        if self.objects is not None or self.backgrounds is not None:
+            raise ValueError(f"--objects and --backgrounds belong to --world folder, but the world is {self.world!r}")
+        return emoji_world() if self.world == "emoji" else shapes_world()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preview(_Scenes):
+    """Draw a contact sheet: the global picture, the stacked layers and each layer of every scene."""
+
+    out: Path
+    """The PNG to write."""
+    count: int = 12
+    """Scenes, one a row."""
+    split: Split = "train"
+    pairs: Pairs = "train"
+    zoom: int | None = None
+    """Sheet pixels per scene pixel; left out, scenes are drawn about 192 pixels wide."""
+
+    def run(self) -> str:
+        if self.out.suffix.lower() != ".png":
+            raise ValueError(f"--out {self.out}: a contact sheet is a PNG; give a name that ends in .png")
+        source = self.source(self.count, self.split, self.pairs)
+        examples = [source[index] for index in range(min(self.count, len(source)))]
+        zoom = self.zoom or max(1, 192 // examples[0]["global"].shape[0])
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.out.with_name(f".{self.out.name}.{os.getpid()}.png")
+        sheet(examples, zoom).save(temporary)
+        temporary.replace(self.out)
+        return f"wrote {self.out}: {len(examples)} scenes"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Build(_Scenes):
+    """Write a TFDS data set (ArrayRecord): the split "train", and "held_out" if asked for. Needs TensorFlow; reading it does not."""
+
+    out: Path
+    """The folder that the data set's own folder goes into."""
+    scenes: int = 1000
+    """Scenes of the split "train" (with --layered: every layered image of the folder)."""
+    held_out: int = 0
+    """Scenes of the split "held_out"."""
+
+    def run(self) -> str:
+        sources = {"train": self.source(self.scenes, "train")}
+        if self.held_out:
+            if self.layered is not None:
+                raise ValueError("--held-out composes scenes and cannot go with --layered; build the other folder by itself")
+            sources["held_out"] = self.source(self.held_out, "held_out")
+        try:
+            from data.tfds_builder import build
+        except ImportError as error:
+            raise ValueError(f"building needs tensorflow-datasets and TensorFlow ({error}); pip install -e '.[train]'") from error
+        folder = build(sources, self.out)
+        return f"wrote {folder}: " + ", ".join(f"{len(source)} scenes in {split!r}" for split, source in sources.items())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command. Returns the exit status; what the user can mend is told in one line, without a traceback."""
+    command = tyro.extras.subcommand_cli_from_dict({"preview": Preview, "build": Build}, prog="python -m data", args=arguments)
+    try:
+        print(command.run())
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
