@@ -1,0 +1,1 @@
+"""The diffusion process: schedule, DDIM, guidance, losses, and the sampling loops."""

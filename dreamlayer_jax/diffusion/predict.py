@@ -1,0 +1,62 @@
+"""The network applied to a whole layer batch: prompts to `LayerContext`, and the UNet mapped over the layer axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int
+
+from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.layer_axis import AxisNames, LayerContext, map_layers
+from dreamlayer_jax.models.text_encoder import CLIPTextModel
+from dreamlayer_jax.models.unet import UNet2DCondition, UNetOutput
+from dreamlayer_jax.prompts import layer_contexts
+
+Params = dict[str, Any]
+
+
+def encode_layers(
+    config: DreamLayerConfig,
+    params: Params,
+    ids: Int[Array, "k b t"],
+    words: Int[Array, "k b"],
+    empty_ids: Int[Array, " t"],
+    valid: Bool[Array, "k b"] | None = None,
+) -> LayerContext:
+    """Token ids of the layers' prompts to the `LayerContext` of the layer batch (paper §2). Needs "text_encoder" and "layer_assign"."""
+    k, b, length = ids.shape
+    flat = jnp.concatenate([jnp.asarray(ids).reshape(k * b, length), jnp.asarray(empty_ids)[None]])
+    encoded = CLIPTextModel(config.text).apply({"params": params["text_encoder"]}, flat)
+    layers = encoded[:-1].reshape(k, b, length, -1)
+    return layer_contexts(layers, words, encoded[-1], params["layer_assign"]["embedding"], valid)
+
+
+def init_layer_assign(config: DreamLayerConfig) -> Params:
+    """The zero-initialised layer-assign embedding, one vector a layer slot (background and every foreground)."""
+    return {"embedding": jnp.zeros((1 + config.layered.max_foregrounds, config.text.hidden_size))}
+
+
+def predict(
+    config: DreamLayerConfig,
+    unet_params: Params,
+    z: Float[Array, "l b h w c"],
+    t: Int[Array, " b"],
+    layers: LayerContext,
+    where: str | Mesh = "vmap",
+    dtype: Any = jnp.float32,
+) -> UNetOutput:
+    """The UNet's prediction for every layer of the layer batch at one timestep a scene; `where` as in `map_layers`."""
+
+    def program(axis_names: AxisNames) -> Any:
+        unet = UNet2DCondition(config.unet, config.layered, axis_names, dtype)
+
+        def one_layer(params: Params, z: Array, t: Array, layer: LayerContext) -> UNetOutput:
+            return unet.apply({"params": params}, z, t, layer.prompt, layer)
+
+        return one_layer
+
+    each_t = jnp.broadcast_to(jnp.asarray(t)[None], (z.shape[0], z.shape[1]))
+    return map_layers(program, where)(unet_params, z, each_t, layers)
