@@ -1,0 +1,1 @@
+"""`python -m train`: one run from nothing to weights, stage by stage."""

@@ -1,0 +1,75 @@
+"""`python -m train --config pocket --workdir runs/pocket`: trains the stages in order, going on from where the workdir is.
+
+`python -m train export --workdir runs/pocket --stage diffusion` writes the parameters of a run that is still going.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Annotated, Generic, Literal, TypeVar
+
+import tyro
+
+from train.configs.pocket import PocketTraining
+from train.loop import Diverged, LoopConfig, Preempted, export_newest, fit
+
+CONFIGS = {"pocket": PocketTraining}
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(Generic[T]):
+    """Command line; every figure of the configuration is a flag too."""
+
+    workdir: Path
+    """Where everything goes; a second start goes on from what is there."""
+    command: Annotated[Literal["fit", "export"], tyro.conf.Positional] = "fit"
+    """`fit` trains; `export` writes the newest checkpoint's parameters."""
+    config: str = "pocket"
+    """Which configuration of `train/configs`."""
+    stages: tuple[str, ...] = ()
+    """Stages to run, in order; all of the configuration's if none is given."""
+    steps: int | None = None
+    """Steps of every stage that runs, instead of the configuration's."""
+    loop: LoopConfig = LoopConfig()
+    training: Annotated[T, tyro.conf.arg(name="")]
+
+
+def main(argv: list[str]) -> int:
+    """The process's exit code."""
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--config", choices=sorted(CONFIGS), default="pocket")
+    kind = CONFIGS[finder.parse_known_args(argv)[0].config]
+    arguments = tyro.cli(Arguments[kind], args=argv, prog="python -m train", description=sys.modules[kind.__module__].__doc__)
+    training, workdir = arguments.training, arguments.workdir
+    names = arguments.stages or training.stages
+    unknown = [name for name in names if name not in training.stages]
+    if unknown:
+        print(f"unknown stages {', '.join(unknown)}; {arguments.config} has {', '.join(training.stages)}", file=sys.stderr)
+        return 2
+    try:
+        for name in names:
+            if arguments.command == "fit":
+                training.prepare(name, workdir)
+            stage = training.stage(name, workdir)
+            if arguments.steps is not None:
+                stage = dataclasses.replace(stage, steps=arguments.steps)
+            if arguments.command == "fit":
+                fit(stage, workdir, arguments.loop, training)
+            else:
+                step = export_newest(stage, workdir, arguments.loop)
+                print(f"{name}: exported step {step} to {workdir / name / 'params.safetensors'}")
+    except Preempted as stopped:
+        print(stopped)
+        return 0
+    except (Diverged, FileNotFoundError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Training configurations, one module each; the docstring says command, hardware and figures."""

@@ -1,0 +1,128 @@
+"""The pocket model, everything trained from scratch.
+
+python -m train --config pocket --workdir runs/pocket
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import ClassVar
+
+from transformers import CLIPTokenizer
+
+from data.captions import all_captions
+from dreamlayer_jax.config import DreamLayerConfig, pocket
+from dreamlayer_jax.weights.config_json import read_config
+from train.autoencoder import Autoencoder
+from train.export import load_params
+from train.diffusion import DiffusionStage, LossConfig
+from train.latents import build_latent_cache, open_latents
+from train.layer_decoder import LayerDecoderStage
+from train.optimizer import OptimizerConfig
+from train.scene_cache import WORLDS, SceneSet, build_scene_cache
+from train.stage import Stage
+from train.tokenizer import build_tokenizer
+
+PICTURE_PROMPTS = (
+    ("a sandy beach", "a red apple", "a dog"),
+    ("a green meadow", "a teddy bear", "a balloon"),
+    ("a snowy field", "a house", "a penguin"),
+    ("a wooden room", "a guitar", "a pumpkin"),
+    ("the city street", "a bus", "an elephant"),
+    ("a desert", "a cactus", "a top hat"),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PocketTraining:
+    """Every figure of the run. Held-out scenes are of the held-out split, so no seed can bring them into training."""
+
+    stages: ClassVar[tuple[str, ...]] = ("autoencoder", "layer_decoder", "diffusion")
+
+    model: DreamLayerConfig = pocket()
+    scenes: SceneSet = SceneSet(scenes=16_000)
+    held_out: SceneSet = SceneSet(scenes=500, split="held_out")
+
+    autoencoder_scenes: int = 6_000
+    autoencoder_steps: int = 700
+    autoencoder_batch: int = 32
+    autoencoder_optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-2, adam_learning_rate=2e-3, warmup_steps=50)
+
+    layer_decoder_steps: int = 600
+    layer_decoder_batch: int = 16
+    layer_decoder_optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-2, adam_learning_rate=2e-3, warmup_steps=50)
+
+    diffusion_steps: int = 1_700
+    diffusion_images: int = 48
+    diffusion_optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-2, adam_learning_rate=2e-3, schedule="trapezoid", warmup_steps=50)
+    diffusion_losses: LossConfig = LossConfig(weighting="clipped_v")
+
+    def prepare(self, stage: str, workdir: Path) -> None:
+        """Makes what `stage` reads and `workdir` does not hold yet: tokenizer, rendered scenes, latents."""
+        captions, text = all_captions(WORLDS[self.scenes.world]()), self.model.text
+        build_tokenizer(captions, workdir / "tokenizer", text.max_position_embeddings, text.vocab_size)
+        build_scene_cache(self.held_out, workdir / "scenes_held_out")
+        if stage == "autoencoder":
+            build_scene_cache(self.autoencoder_scene_set, workdir / "scenes")
+            return
+        build_scene_cache(self.scenes, workdir / "scenes")
+        vae = load_params(workdir / "autoencoder" / "params.safetensors")["vae"]
+        build_latent_cache(self.trained_model(workdir), vae, self.scenes, workdir / "scenes", workdir / "latents")
+
+    def stage(self, stage: str, workdir: Path) -> Stage:
+        """The stage of that name, ready for `fit` once `prepare` has run."""
+        if stage == "autoencoder":
+            return self.autoencoder(workdir)
+        if stage == "layer_decoder":
+            return self.layer_decoder(workdir)
+        if stage == "diffusion":
+            return self.diffusion(workdir)
+        raise ValueError(f"unknown stage {stage!r}; stages are {', '.join(self.stages)}")
+
+    @property
+    def autoencoder_scene_set(self) -> SceneSet:
+        """The first `autoencoder_scenes` of `scenes`."""
+        return dataclasses.replace(self.scenes, scenes=min(self.autoencoder_scenes, self.scenes.scenes))
+
+    def trained_model(self, workdir: Path) -> DreamLayerConfig:
+        """The model with the scaling factor that the autoencoder stage measured."""
+        return dataclasses.replace(self.model, vae=read_config(workdir / "autoencoder" / "config.json").vae)
+
+    def autoencoder(self, workdir: Path) -> Autoencoder:
+        """Stage 1: pictures to latents and back."""
+        return Autoencoder(
+            model=self.model,
+            workdir=workdir,
+            scenes=self.autoencoder_scene_set,
+            held_out=self.held_out,
+            steps=self.autoencoder_steps,
+            batch_size=self.autoencoder_batch,
+            optimizer_config=self.autoencoder_optimizer,
+        )
+
+    def layer_decoder(self, workdir: Path) -> LayerDecoderStage:
+        """Stage 2: alpha and colour of a decoded layer."""
+        return LayerDecoderStage(
+            model=self.trained_model(workdir),
+            workdir=workdir,
+            scenes=self.scenes,
+            held_out=self.held_out,
+            steps=self.layer_decoder_steps,
+            batch_size=self.layer_decoder_batch,
+            optimizer_config=self.layer_decoder_optimizer,
+        )
+
+    def diffusion(self, workdir: Path) -> DiffusionStage:
+        """Stage 3: the text tower and the layered UNet on cached latents."""
+        return DiffusionStage(
+            config=self.trained_model(workdir),
+            tokenizer=CLIPTokenizer.from_pretrained(workdir / "tokenizer"),
+            sources=open_latents(workdir / "latents"),
+            picture_prompts=PICTURE_PROMPTS,
+            vae_params=load_params(workdir / "autoencoder" / "params.safetensors")["vae"],
+            steps=self.diffusion_steps,
+            images_per_batch=self.diffusion_images,
+            losses=self.diffusion_losses,
+            optimizer_config=self.diffusion_optimizer,
+        )

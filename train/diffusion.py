@@ -1,0 +1,154 @@
+"""The layered diffusion stage: UNet, text tower and layer-assign embeddings on cached latents (paper §3, Eq. 2 and 6-8).
+
+Every batch holds scenes of one layer count, so nothing is padded. One timestep a scene, for all its layers (paper §9).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+from typing import Any, ClassVar
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from einops import rearrange
+
+from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.diffusion.decode import decode_latents
+from dreamlayer_jax.diffusion.generate import generate_layers
+from dreamlayer_jax.diffusion.losses import Weighting, map_losses, noise_loss, noise_weight
+from dreamlayer_jax.diffusion.predict import encode_layers, init_layer_assign, predict
+from dreamlayer_jax.diffusion.schedule import add_noise, alphas_cumprod, target
+from dreamlayer_jax.layer_axis import LayerContext, roles
+from dreamlayer_jax.models.text_encoder import CLIPTextModel
+from dreamlayer_jax.models.unet import UNet2DCondition
+from dreamlayer_jax.prompts import tokenize
+from train.latents import LatentSource
+from train.optimizer import OptimizerConfig, make_optimizer
+from train.stage import Batch, Params, Stage
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """λ of Eq. 8, and the weighting of L_noise over timesteps."""
+
+    noise: float = 1.0
+    context: float = 1.0
+    layout: float = 1.0
+    weighting: Weighting = "uniform"
+    prompt_dropout: float = 0.1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiffusionStage(Stage):
+    """`images_per_batch` layer images a step: images // (k + 1) scenes of k layers."""
+
+    name: ClassVar[str] = "diffusion"
+    config: DreamLayerConfig
+    tokenizer: Any
+    sources: dict[int, LatentSource]  # by layer count k
+    picture_prompts: tuple[tuple[str, ...], ...]  # scenes of one layer count
+    vae_params: Params
+    steps: int
+    ema_decay: float = 0.999
+    images_per_batch: int = 64
+    seed: int = 0
+    losses: LossConfig = LossConfig()
+    optimizer_config: OptimizerConfig = OptimizerConfig()
+    guidance: float = 2.0
+
+    @cached_property
+    def empty_ids(self) -> np.ndarray:
+        """Token ids (t,) of the empty prompt."""
+        return tokenize(self.tokenizer, [[""]], self.config.text.max_position_embeddings).ids[0, 0]
+
+    def init(self, rng: jax.Array) -> Params:
+        """Random text tower and UNet, zero layer-assign embeddings."""
+        config, side = self.config, self.config.sample_size // self.config.vae.downscale
+        keys = jax.random.split(rng)
+        ids = jnp.asarray(self.empty_ids)[None]
+        text = jax.jit(CLIPTextModel(config.text).init)(keys[0], ids)["params"]
+        prompt = jnp.zeros((1, ids.shape[1], config.text.hidden_size))
+        words = jnp.zeros(ids.shape, bool)
+        layer = LayerContext(role=roles(3)[0], valid=jnp.ones(1, bool), prompt=prompt, own=words, span=words)
+        z = jnp.zeros((1, side, side, config.unet.in_channels))
+        unet = jax.jit(UNet2DCondition(config.unet, config.layered).init)(keys[1], z, jnp.zeros(1, jnp.int32), prompt, layer)["params"]
+        return {"unet": unet, "text_encoder": text, "layer_assign": init_layer_assign(config)}
+
+    def loss(self, params: Params, batch: Batch, rng: jax.Array, step: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Eq. 8."""
+        del step
+        config, losses = self.config, self.losses
+        t_key, noise_key, drop_key = jax.random.split(rng, 3)
+        clean = rearrange(batch["latents"].astype(jnp.float32), "b l h w c -> l b h w c")
+        b = clean.shape[1]
+        t = jax.random.randint(t_key, (b,), 0, config.schedule.num_train_timesteps)
+        alpha = alphas_cumprod(config.schedule)[t]
+        noise = jax.random.normal(noise_key, clean[:1].shape if config.layered.same_noise else clean.shape)
+        noise = jnp.broadcast_to(noise, clean.shape)
+
+        told = ~jax.random.bernoulli(drop_key, losses.prompt_dropout, (b,))
+        ids = jnp.where(told[None, :, None], rearrange(batch["ids"], "b k t -> k b t"), jnp.asarray(self.empty_ids))
+        words = jnp.where(told[None], batch["words"].T, 0)
+        layers = encode_layers(config, params, ids, words, self.empty_ids)
+
+        def each_layer(function: Any, *args: jax.Array) -> jax.Array:
+            return jax.vmap(lambda *one: function(*one))(*args)
+
+        z = each_layer(lambda x, e: add_noise(alpha, x, e), clean, noise)
+        wanted = each_layer(lambda x, e: target(config.schedule.prediction_type, alpha, x, e), clean, noise)
+        out = predict(config, params["unet"], z, t, layers)
+        weight = noise_weight(config.schedule.prediction_type, losses.weighting, alpha)
+        parts = {"noise": noise_loss(out.sample, wanted, weight, layers.valid)}
+        total = losses.noise * parts["noise"]
+        if out.maps is not None:
+            true_alpha = _at_map_size(batch["alpha"], out.maps.in_global.shape)
+            parts["context"], parts["layout"] = map_losses(out.maps, true_alpha, layers, told)
+            total = total + losses.context * parts["context"] + losses.layout * parts["layout"]
+        return total, parts
+
+    def optimizer(self) -> optax.GradientTransformation:
+        """As configured."""
+        return make_optimizer(self.optimizer_config, self.steps)
+
+    def dataset(self) -> grain.IterDataset:
+        """Batches of one layer count each, mixed in proportion to their scenes."""
+        by_count = [self._batches(k, source) for k, source in sorted(self.sources.items())]
+        weights = [float(len(source)) / self._scenes_per_batch(k) for k, source in sorted(self.sources.items())]
+        return grain.IterDataset.mix(by_count, weights)
+
+    def _scenes_per_batch(self, k: int) -> int:
+        return max(1, self.images_per_batch // (k + 1))
+
+    def _batches(self, k: int, source: LatentSource) -> grain.IterDataset:
+        length = self.config.text.max_position_embeddings
+
+        def with_tokens(example: dict[str, Any]) -> Batch:
+            tokens = tokenize(self.tokenizer, [[prompt] for prompt in example["prompts"]], length)
+            return {"latents": example["latents"], "alpha": example["alpha"], "ids": tokens.ids[:, 0], "words": tokens.words[:, 0]}
+
+        dataset = grain.MapDataset.source(source).seed(self.seed + k).shuffle().repeat().map(with_tokens)
+        return dataset.batch(self._scenes_per_batch(k), drop_remainder=True).to_iter_dataset(grain.ReadOptions(num_threads=1))
+
+    def picture_batch(self) -> Batch:
+        """Tokens of the fixed prompts."""
+        rows = list(zip(*self.picture_prompts, strict=True))
+        tokens = tokenize(self.tokenizer, rows, self.config.text.max_position_embeddings)
+        return {"tokens": tokens}
+
+    def picture(self, params: Params, batch: Batch) -> np.ndarray:
+        """One row a scene: background, foregrounds on grey, global; 25 DDIM steps."""
+        made = generate_layers(self.config, params, batch["tokens"], self.empty_ids, jax.random.key(self.seed), 25, self.guidance)
+        rgb = np.asarray(decode_latents(self.config, self.vae_params, made.latents))
+        return (rearrange(rgb, "l b h w c -> (b h) (l w) c") * 255).round().astype(np.uint8)
+
+
+def _at_map_size(alpha: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Foregrounds' alphas (b, f, h, w) as a layer batch (l, b, mh, mw); zero for background and global."""
+    layers, b, height, width = shape
+    resized = jax.image.resize(alpha.astype(jnp.float32), (b, layers - 2, height, width), "linear", antialias=True)
+    nothing = jnp.zeros((1, b, height, width))
+    return jnp.concatenate([nothing, jnp.moveaxis(resized, 1, 0), nothing])

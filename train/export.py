@@ -1,0 +1,30 @@
+"""Exported parameters: one safetensors file a stage, keys are paths joined by "/"."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors.numpy import load_file, save_file
+
+from train.stage import Params
+
+
+def save_params(path: Path, params: Params) -> None:
+    """Writes the tree atomically."""
+    flat = {"/".join(keys): np.ascontiguousarray(value) for keys, value in flatten_dict(jax.device_get(params)).items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + f".{os.getpid()}.partial")
+    save_file(flat, temporary)
+    os.replace(temporary, path)
+
+
+def load_params(path: Path) -> Params:
+    """The nested tree of numpy arrays that `save_params` wrote."""
+    if not path.is_file():
+        stage = path.parent.name
+        raise FileNotFoundError(f"{path} does not exist: run the stage {stage!r} of this workdir first (python -m train --stages {stage})")
+    return unflatten_dict({tuple(key.split("/")): value for key, value in load_file(path).items()})

@@ -1,0 +1,139 @@
+"""Rendered scenes on disk: composed once by several processes, read as memory maps.
+
+A shard is a run of consecutive seeds with one layer count, in three files: `00012_k3.rgba.npy` (n, k, H, W, 4) uint8,
+`00012_k3.global.npy` (n, H, W, 3) uint8 and `00012_k3.json` (seeds, prompts, names), the last written last. No jax here:
+the composing processes start by importing this file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from data.scenes import Pairs, Split
+from data.source import SceneSource
+from data.world import emoji_world, shapes_world
+
+WORLDS = {"emoji": emoji_world, "shapes": shapes_world}
+LAYER_PATTERN = (3, 2, 3, 4, 3, 2, 3, 4, 2, 3)  # layer counts of consecutive shards: 30% two, 50% three, 20% four
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SceneSet:
+    """Which scenes: `scenes` of them from seed `first_seed` on, in shards of `shard_size`; `size` pixels a side, out of `world`."""
+
+    scenes: int
+    world: Literal["emoji", "shapes"] = "emoji"
+    first_seed: int = 0
+    size: int = 64
+    shard_size: int = 250
+    layer_pattern: tuple[int, ...] = LAYER_PATTERN
+    split: Split = "train"
+    pairs: Pairs = "train"
+
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """Every shard, in seed order; the last may be short."""
+        starts = range(self.first_seed, self.first_seed + self.scenes, self.shard_size)
+        end = self.first_seed + self.scenes
+        return tuple(
+            Shard(number=n, k=self.layer_pattern[n % len(self.layer_pattern)], seeds=range(start, min(start + self.shard_size, end)))
+            for n, start in enumerate(starts)
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shard:
+    """Scenes with `k` layers of consecutive `seeds`."""
+
+    number: int
+    k: int
+    seeds: range
+
+    def path(self, folder: Path, ending: str) -> Path:
+        """One of the shard's files: ending is "rgba.npy", "global.npy" or "json"."""
+        return folder / f"{self.number:05d}_k{self.k}.{ending}"
+
+
+def build_scene_cache(scene_set: SceneSet, folder: Path, processes: int = 2) -> None:
+    """Composes the shards that `folder` does not hold yet. Raises ValueError if it holds those of another `SceneSet`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_same_set(scene_set, folder / "set.json")
+    missing = [shard for shard in scene_set.shards if not shard.path(folder, "json").is_file()]
+    jobs = [(scene_set, shard, folder) for shard in missing]
+    with tqdm(total=len(scene_set.shards), initial=len(scene_set.shards) - len(missing), desc=f"scenes {folder.name}", unit="shard") as bar:
+        if processes < 2 or len(jobs) < 2:
+            for job in jobs:
+                _compose_shard(job)
+                bar.update()
+            return
+        # spawn: forking a process that runs jax's threads can hang
+        with multiprocessing.get_context("spawn").Pool(processes) as pool:
+            for _ in pool.imap(_compose_shard, jobs):
+                bar.update()
+
+
+def _check_same_set(scene_set: SceneSet, path: Path) -> None:
+    """The set may grow (more scenes), nothing else may change."""
+    asked = json.loads(json.dumps(dataclasses.asdict(scene_set)))
+    if path.is_file():
+        found = json.loads(path.read_text())
+        differing = {name for name in asked if found.get(name) != asked[name]} - {"scenes"}
+        if differing:
+            names = ", ".join(sorted(differing))
+            raise ValueError(f"{path.parent} holds scenes of other settings ({names} differ): remove it or use another workdir")
+    _write(path, json.dumps(asked).encode())
+
+
+def _compose_shard(job: tuple[SceneSet, Shard, Path]) -> None:
+    scene_set, shard, folder = job
+    source = SceneSource(
+        world=WORLDS[scene_set.world](), seeds=shard.seeds, size=scene_set.size, k=shard.k, split=scene_set.split, pairs=scene_set.pairs
+    )
+    examples: list[dict[str, Any]] = [source[n] for n in range(len(source))]
+    for ending, key in (("rgba.npy", "rgba"), ("global.npy", "global")):
+        path = shard.path(folder, ending)
+        with open(path.with_name(path.name + ".partial"), "wb") as file:
+            np.save(file, np.stack([example[key] for example in examples]))
+        os.replace(file.name, path)
+    facts = {"seeds": list(shard.seeds), "prompts": [e["prompts"] for e in examples], "names": [e["names"] for e in examples]}
+    _write(shard.path(folder, "json"), json.dumps(facts).encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CachedShard:
+    """One shard opened: rgba (n, k, H, W, 4) and global_rgb (n, H, W, 3) memory maps, prompts and names k strings a scene."""
+
+    k: int
+    rgba: np.ndarray
+    global_rgb: np.ndarray
+    prompts: list[list[str]]
+    names: list[list[str]]
+    seeds: list[int]
+
+
+def open_scene_cache(scene_set: SceneSet, folder: Path) -> tuple[CachedShard, ...]:
+    """Every shard of the set, in order. Raises FileNotFoundError if one is missing."""
+    opened = []
+    for shard in scene_set.shards:
+        path = shard.path(folder, "json")
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: run build_scene_cache for this set first")
+        facts = json.loads(path.read_text())
+        rgba = np.load(shard.path(folder, "rgba.npy"), mmap_mode="r")
+        global_rgb = np.load(shard.path(folder, "global.npy"), mmap_mode="r")
+        opened.append(CachedShard(k=shard.k, rgba=rgba, global_rgb=global_rgb, **facts))
+    return tuple(opened)

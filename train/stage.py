@@ -1,0 +1,59 @@
+"""What a run consists of: a stage says what is learned, from what, how, and what a person looks at meanwhile."""
+
+from __future__ import annotations
+
+import abc
+from pathlib import Path
+from typing import Any, ClassVar
+
+import grain
+import jax
+import numpy as np
+import optax
+
+Params = dict[str, Any]
+Batch = dict[str, np.ndarray]
+
+
+class Stage(abc.ABC):
+    """One stage of training. Subclasses are frozen keyword dataclasses; `train.loop.fit` runs them.
+
+    What a stage needs from earlier ones it loads from their exported parameters (`train.export.load_params`) in `init`.
+    """
+
+    name: ClassVar[str]
+    steps: int
+    ema_decay: float
+
+    @abc.abstractmethod
+    def init(self, rng: jax.Array) -> Params:
+        """The whole parameter tree, trainable and frozen; must give the same tree for the same `rng`."""
+
+    def trainable(self, path: tuple[str, ...]) -> bool:
+        """Whether the parameter at `path` learns. The others get no gradient, no optimizer state and no place in a checkpoint."""
+        del path
+        return True
+
+    @abc.abstractmethod
+    def loss(self, params: Params, batch: Batch, rng: jax.Array, step: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """A scalar to minimise and its named parts; traced under `jit`, once a batch shape."""
+
+    @abc.abstractmethod
+    def optimizer(self) -> optax.GradientTransformation:
+        """The update rule for the trainable parameters."""
+
+    @abc.abstractmethod
+    def dataset(self) -> grain.IterDataset:
+        """Endless, deterministic, resumable batches of arrays, first axis the example."""
+
+    def picture_batch(self) -> Batch | None:
+        """The fixed, held-out batch that `picture` draws; None for a stage without pictures."""
+        return None
+
+    def picture(self, params: Params, batch: Batch) -> np.ndarray:
+        """A uint8 (H, W, 3) sheet for a person to look at. `params` is the whole tree with the EMA in it."""
+        raise NotImplementedError(f"stage {self.name} gives a picture batch but draws no picture")
+
+    def finish(self, params: Params, folder: Path) -> None:
+        """Called once with the exported (EMA) tree, whenever the stage is exported into `folder`."""
+        del params, folder
