@@ -1,0 +1,1 @@
+"""Writing layered images: the scene folder and its contact sheet."""

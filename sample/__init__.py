@@ -1,0 +1,1 @@
+"""Sampling from the command line: `python -m sample --help`."""

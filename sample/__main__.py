@@ -1,0 +1,33 @@
+"""`python -m sample`: prompts to image layers. Libraries that take time to load are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import sys
+
+import tyro
+
+from sample.generate import Generate
+from sample.vocabulary import ShowVocabulary
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0, or 1 with one line on standard error. Wrong usage exits with 2."""
+    command = tyro.extras.subcommand_cli_from_dict(
+        {"generate": Generate, "vocabulary": ShowVocabulary},
+        prog="python -m sample",
+        description="DreamLayer: text to image layers.",
+        args=arguments,
+    )
+    try:
+        command.run()
+    except KeyboardInterrupt:
+        print("stopped; nothing was written", file=sys.stderr)
+        return 130
+    except command.failures() as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""The words that a small model has seen: `python -m sample vocabulary`, and the warning for any other word."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import re
+import textwrap
+from pathlib import Path
+
+VOCABULARY_FILE = "vocabulary.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """What a model was trained on: names of backgrounds and of foreground objects, and every word of its prompts."""
+
+    backgrounds: tuple[str, ...]
+    foregrounds: tuple[str, ...]
+    words: frozenset[str]
+
+    def unknown(self, prompt: str) -> list[str]:
+        """The words of `prompt` that no training prompt had, in order, each once."""
+        words = re.findall(r"[^\W\d_]+", prompt.lower())
+        return list(dict.fromkeys(word for word in words if word not in self.words))
+
+    def near(self, word: str) -> list[str]:
+        """Up to four names that look like `word`, or have a word that does."""
+        names = dict.fromkeys((*self.foregrounds, *self.backgrounds))
+        close = difflib.get_close_matches(word, {part for name in names for part in (name, *name.split())}, n=4, cutoff=0.6)
+        return [name for name in names if any(match == name or match in name.split() for match in close)][:4]
+
+
+def read_vocabulary(folder: Path) -> Vocabulary | None:
+    """The vocabulary of the model in `folder`; None for a model without one, such as Stable Diffusion's, which reads any word.
+
+    Raises `WeightsError` if the file is damaged.
+    """
+    path = folder / VOCABULARY_FILE
+    if not path.is_file():
+        return None
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return Vocabulary(
+            backgrounds=tuple(stored["backgrounds"]), foregrounds=tuple(stored["foregrounds"]), words=frozenset(stored["words"])
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        from dreamlayer_jax.weights.convert import WeightsError
+
+        raise WeightsError(f"{path} is damaged ({error!r}); install the model again") from error
+
+
+def warning_for(prompt: str, vocabulary: Vocabulary | None, weights: str) -> str | None:
+    """One line about the words of `prompt` that the model has never seen, with near names; None if it knows all."""
+    unknown = vocabulary.unknown(prompt) if vocabulary else []
+    if not unknown:
+        return None
+    near = list(dict.fromkeys(name for word in unknown for name in vocabulary.near(word)))
+    said = ", ".join(f"“{word}”" for word in unknown)
+    return (
+        f"warning: the model has never seen {said} (in “{prompt}”)"
+        + (f"; near names: {', '.join(near)}" if near else "")
+        + f". See all with: python -m sample vocabulary{'' if weights == 'pocket' else f' --weights {weights}'}"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShowVocabulary:
+    """Lists the backgrounds and objects that a model was trained on."""
+
+    weights: str = "pocket"
+    """The shipped model, or the folder of another."""
+
+    def run(self) -> None:
+        from dreamlayer_jax.weights.shipped import model_folder
+
+        vocabulary = read_vocabulary(model_folder(self.weights))
+        if vocabulary is None:
+            print(f"{self.weights} has no list of words: it reads any prompt")
+            return
+        for heading, names in (("backgrounds", vocabulary.backgrounds), ("foregrounds", vocabulary.foregrounds)):
+            print(f"{heading}:")
+            print(textwrap.fill(", ".join(sorted(names)), 100, initial_indent="  ", subsequent_indent="  "))
+
+    @staticmethod
+    def failures() -> tuple[type[Exception], ...]:
+        """What can go wrong outside this program."""
+        from dreamlayer_jax.weights.convert import WeightsError
+
+        return WeightsError, OSError
