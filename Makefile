@@ -1,6 +1,6 @@
 # make sample   prompts to layers with the shipped model, into out/beach
 # make test     lint, then every test
-# make lint     ruff alone
+# make lint     ruff alone: rules and format
 #
 # Each makes .venv for itself, and again when setup.cfg changes. Needs Python 3.11+, make and git.
 
@@ -20,6 +20,7 @@ test: lint
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 clean:
 	rm -rf build dist out *.egg-info .pytest_cache .ruff_cache .hypothesis
@@ -29,9 +30,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.ready-sample: setup.cfg pyproject.toml | $(VENV)/bin/python
+	@echo "installing into $(VENV) …"
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
 $(VENV)/.ready-test: setup.cfg pyproject.toml | $(VENV)/bin/python
+	@echo "installing into $(VENV), with what training and tests need (PyTorch and TensorFlow: a few minutes) …"
 	$(BIN)/python -m pip install --quiet --editable '.[train,test]'
 	touch $@ $(VENV)/.ready-sample

@@ -27,7 +27,7 @@ from dreamlayer_jax.weights.shipped import model_folder
 class DreamLayer:
     """A loaded model.
 
-        DreamLayer.from_pretrained("pocket").generate(background="a sandy beach", foregrounds=["a red apple", "a dog"]).save("out/beach")
+    DreamLayer.from_pretrained("pocket").generate(background="a sandy beach", foregrounds=["a red apple", "a dog"]).save("out/beach")
     """
 
     config: DreamLayerConfig

@@ -59,24 +59,25 @@ def tokenize(tokenizer: Any, prompts: Sequence[Sequence[str]], length: int) -> T
 
 def word_mask(words: Int[Array, "*n"], length: int) -> Bool[Array, "*n t"]:
     """True at positions 1 … words: strictly between [SOS] and [EOS]."""
-    position = jnp.arange(length)
-    return (position >= 1) & (position <= jnp.asarray(words)[..., None])
+    words = jnp.asarray(words)[..., None]
+    position = jnp.arange(length).reshape((1,) * (words.ndim - 1) + (length,))
+    return (position >= 1) & (position <= words)
 
 
 def global_prompt(
     layers: Float[Array, "k b t d"], words: Int[Array, "k b"], empty: Float[Array, "t d"]
 ) -> tuple[Float[Array, "b t d"], Bool[Array, "k b t"]]:
     """C_t^{k+1} and the span of each layer in it. `empty` is the embedding of the empty prompt: its [SOS], [EOS] and padding."""
-    k, b, length, _ = layers.shape
+    length = layers.shape[2]
     end = jnp.cumsum(words, axis=0)[..., None]  # (k, b, 1)
     start = end - words[..., None]
-    position = jnp.arange(length) - 1  # 0 is the first word
+    position = jnp.arange(length)[None, None] - 1  # 0 is the first word
     span = (position >= start) & (position < end)  # (k, b, t)
     inside = jnp.where(span, position - start + 1, 0)
     picked = jnp.take_along_axis(layers, inside[..., None], axis=2)  # (k, b, t, d)
     words_part = jnp.where(span[..., None], picked, 0).sum(axis=0)
     total = end[-1]  # (b, 1)
-    outside = jnp.where(position < 0, 0, jnp.clip(position - total + 1, 0, length - 1))
+    outside = jnp.where(position[0] < 0, 0, jnp.clip(position[0] - total + 1, 0, length - 1))
     return jnp.where(span.any(axis=0)[..., None], words_part, empty[outside]), span
 
 
@@ -98,7 +99,8 @@ def layer_contexts(
     """
     k, b, length, _ = encoded.shape
     if k > layer_assign.shape[0]:
-        raise PromptError(f"{k} layers given; this model knows {layer_assign.shape[0]}: a background and {layer_assign.shape[0] - 1} foregrounds")
+        most = layer_assign.shape[0] - 1
+        raise PromptError(f"{k - 1} foregrounds given; this model knows {most} at most")
     valid = jnp.ones((k, b), bool) if valid is None else jnp.asarray(valid)
     words = jnp.where(valid, words, 0)
     layers = encoded + layer_assign[:k, None, None, :]

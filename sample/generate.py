@@ -40,13 +40,11 @@ class Generate:
     weights: str = "pocket"
     """The shipped model, or the folder of another."""
 
-    def __post_init__(self) -> None:
+    def run(self) -> None:
+        """Nothing is written unless all scenes are made."""
         check_request(background=self.background, foregrounds=self.foreground, seed=self.seed, steps=self.steps, guidance=self.guidance)
         if self.count < 1 or self.seed + self.count - 1 > MAX_SEED:
             raise RequestError(f"count is {self.count}; give at least 1, with seed + count - 1 at most {MAX_SEED}")
-
-    def run(self) -> None:
-        """Nothing is written unless all scenes are made."""
         require_free(self.out, overwrite=self.overwrite)
         images = self._images()
         from dreamlayer_jax.export.scene_folder import write_scene

@@ -1,6 +1,7 @@
 """`python -m train --config pocket --workdir runs/pocket`: trains the stages in order, going on from where the workdir is.
 
-`python -m train export --workdir runs/pocket --stage diffusion` writes the parameters of a run that is still going.
+`python -m train export --workdir runs/pocket --stage diffusion` writes the parameters of a run that is still going;
+`python -m train ship --workdir runs/pocket --out DIR` joins the exported stages into a model folder.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tyro
 
 from train.configs.pocket import PocketTraining
 from train.loop import Diverged, LoopConfig, Preempted, export_newest, fit
+from train.ship import ship
 
 CONFIGS = {"pocket": PocketTraining}
 T = TypeVar("T")
@@ -26,8 +28,10 @@ class Arguments(Generic[T]):
 
     workdir: Path
     """Where everything goes; a second start goes on from what is there."""
-    command: Annotated[Literal["fit", "export"], tyro.conf.Positional] = "fit"
-    """`fit` trains; `export` writes the newest checkpoint's parameters."""
+    command: Annotated[Literal["fit", "export", "ship"], tyro.conf.Positional] = "fit"
+    """`fit` trains; `export` writes the newest checkpoint's parameters; `ship` joins the exported stages into a model folder."""
+    out: Path | None = None
+    """Where `ship` writes the model folder."""
     config: str = "pocket"
     """Which configuration of `train/configs`."""
     stages: tuple[str, ...] = ()
@@ -51,6 +55,11 @@ def main(argv: list[str]) -> int:
         print(f"unknown stages {', '.join(unknown)}; {arguments.config} has {', '.join(training.stages)}", file=sys.stderr)
         return 2
     try:
+        if arguments.command == "ship":
+            if arguments.out is None:
+                raise ValueError("ship needs --out, the model folder to write")
+            ship(training.trained_model(workdir), training.scenes, workdir, arguments.out)
+            return 0
         for name in names:
             if arguments.command == "fit":
                 training.prepare(name, workdir)
@@ -65,7 +74,7 @@ def main(argv: list[str]) -> int:
     except Preempted as stopped:
         print(stopped)
         return 0
-    except (Diverged, FileNotFoundError, ValueError) as error:
+    except (Diverged, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -16,12 +16,15 @@ from train.muon import scale_by_muon
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """`learning_rate` is Muon's (or Adam's, when `matrices` is "adam"); `final_fraction` is what cosine decay ends on."""
+    """`learning_rate` is Muon's (or Adam's, when `matrices` is "adam"); `final_fraction` is what a decay ends on.
+
+    "trapezoid" holds the peak and decays linearly over the last quarter, so a run may be lengthened while it still holds.
+    """
 
     matrices: Literal["muon", "adam"] = "muon"
     learning_rate: float = 1e-2
     adam_learning_rate: float = 1e-3
-    schedule: Literal["constant", "cosine"] = "cosine"
+    schedule: Literal["constant", "cosine", "trapezoid"] = "cosine"
     warmup_steps: int = 100
     final_fraction: float = 0.01
     clip_norm: float = 1.0
@@ -30,11 +33,15 @@ class OptimizerConfig:
 
 
 def schedule(config: OptimizerConfig, peak: float, steps: int) -> optax.Schedule:
-    """Linear warm-up to `peak`, then constant or cosine to `peak * final_fraction` at `steps`."""
+    """Linear warm-up to `peak`, then constant, cosine or trapezoid to `peak * final_fraction` at `steps`."""
     if config.schedule == "cosine":
         end = max(steps, config.warmup_steps + 1)
         return optax.warmup_cosine_decay_schedule(0.0, peak, config.warmup_steps, end, peak * config.final_fraction)
     warmup = optax.linear_schedule(0.0, peak, config.warmup_steps)
+    if config.schedule == "trapezoid":
+        hold = max(steps * 3 // 4, config.warmup_steps)
+        decay = optax.linear_schedule(peak, peak * config.final_fraction, max(steps - hold, 1))
+        return optax.join_schedules([warmup, optax.constant_schedule(peak), decay], [config.warmup_steps, hold])
     return optax.join_schedules([warmup, optax.constant_schedule(peak)], [config.warmup_steps])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -20,20 +21,32 @@ def ema_rate(decay: float, step: jax.Array) -> jax.Array:
 
 
 def make_step(stage: Stage, optimizer: optax.GradientTransformation) -> Step:
-    """The jitted (state, frozen, batch) -> (state, metrics). The state's buffers are donated; frozen ones are arguments, not constants."""
+    """The step (state, frozen, batch) -> (state, metrics).
 
-    def step(state: TrainState, frozen: Params, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+    Two jitted halves: the update, whose shapes never change, is compiled once, the gradient once a batch shape. The state's buffers
+    are donated; frozen parameters are arguments, not constants.
+    """
+
+    @jax.jit
+    def gradient(state: TrainState, frozen: Params, batch: Batch) -> tuple[Params, dict[str, jax.Array]]:
         rng = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
 
         def loss_of(params: Params) -> tuple[jax.Array, dict[str, jax.Array]]:
             return stage.loss(merge(params, frozen), batch, rng, state.step)
 
         (loss, parts), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        return grads, {"loss": loss, "grad_norm": optax.tree.norm(grads), **parts}
+
+    @partial(jax.jit, donate_argnums=0)
+    def update(state: TrainState, grads: Params) -> TrainState:
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         rate = ema_rate(stage.ema_decay, state.step)
         ema = jax.tree.map(lambda average, new: average * rate + new.astype(jnp.float32) * (1 - rate), state.ema, params)
-        metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads), **parts}
-        return state.replace(step=state.step + 1, params=params, ema=ema, opt_state=opt_state), metrics
+        return state.replace(step=state.step + 1, params=params, ema=ema, opt_state=opt_state)
 
-    return jax.jit(step, donate_argnums=0)
+    def step(state: TrainState, frozen: Params, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        grads, metrics = gradient(state, frozen, batch)
+        return update(state, grads), metrics
+
+    return step

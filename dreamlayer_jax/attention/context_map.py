@@ -47,7 +47,7 @@ def map_of_words(weights: Float[Array, "b h w t"], words: Bool[Array, "b t"]) ->
 def sinusoids_2d(height: int, width: int, features: int) -> Float[Array, "hw f"]:
     """Fixed position code of a grid, the same at every resolution: sines and cosines of both coordinates in [0, 1)."""
     waves = features // 4
-    frequency = jnp.pi * 2.0 ** jnp.arange(waves)
+    frequency = jnp.pi * 2.0 ** jnp.arange(waves)[None]
     y = (jnp.arange(height) + 0.5)[:, None] / height * frequency
     x = (jnp.arange(width) + 0.5)[:, None] / width * frequency
     y = jnp.broadcast_to(y[:, None], (height, width, waves))
@@ -68,17 +68,21 @@ class ContextAwareLayer(nn.Module):
     @nn.compact
     def __call__(self, m: Float[Array, "b h w"], features: Float[Array, "b h w c"]) -> Float[Array, "b h w"]:
         b, h, w = m.shape
+
+        def norm(name: str) -> nn.LayerNorm:
+            return nn.LayerNorm(use_fast_variance=False, name=name)
+
         position = nn.Dense(self.width, name="position")(sinusoids_2d(h, w, self.width // 4 * 4)[None])
         tokens = nn.Dense(self.width, name="map_in")(m.reshape(b, h * w, 1)) + position
-        source = nn.LayerNorm(name="norm_features")(features.reshape(b, h * w, -1).astype(jnp.float32))
+        source = norm("norm_features")(features.reshape(b, h * w, -1).astype(jnp.float32))
         source = nn.Dense(self.width, name="features_in")(source) + position
 
         def heads(x: Array, name: str) -> Array:
             return rearrange(nn.Dense(self.width, use_bias=False, name=name)(x), "b t (n d) -> b t n d", n=self.heads)
 
-        out = attention(heads(nn.LayerNorm(name="norm1")(tokens), "to_q"), heads(source, "to_k"), heads(source, "to_v"))
+        out = attention(heads(norm("norm1")(tokens), "to_q"), heads(source, "to_k"), heads(source, "to_v"))
         tokens = tokens + nn.Dense(self.width, name="to_out")(rearrange(out, "b t n d -> b t (n d)"))
-        hidden = jax.nn.gelu(nn.Dense(4 * self.width, name="ffn_in")(nn.LayerNorm(name="norm2")(tokens)))
+        hidden = jax.nn.gelu(nn.Dense(4 * self.width, name="ffn_in")(norm("norm2")(tokens)))
         change = nn.Dense(1, kernel_init=nn.initializers.zeros, name="ffn_out")(hidden)
         return jnp.clip(m + change.reshape(b, h, w), 0.0, 1.0)
 

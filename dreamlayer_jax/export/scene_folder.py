@@ -1,12 +1,12 @@
 """A layered image as a folder of PNG files and one `scene.json` that names them.
 
-    scene.json                    prompts, order, seed, settings, file names, version
-    0_background.png              straight RGBA, full canvas
-    1_<prompt>.png …              the foregrounds, far to near
-    global.png                    the whole picture as the model drew it
-    blend.png                     Eq. 1 of the layers
-    context_1.png …               the context maps, each value a block of pixels, so that they fit the canvas
-    sheet.png                     everything side by side
+scene.json                    prompts, order, seed, settings, file names, version
+0_background.png              straight RGBA, full canvas
+1_<prompt>.png …              the foregrounds, far to near
+global.png                    the whole picture as the model drew it
+blend.png                     Eq. 1 of the layers
+context_1.png …               the context maps, each value a block of pixels, so that they fit the canvas
+sheet.png                     everything side by side
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def contact_sheet(image: LayeredImage) -> np.ndarray:
             ]
         )
     columns.append([Tile(picture=enlarge(image.blend, side), heading="blend", text="the layers laid over each other")])
-    columns.append([Tile(picture=enlarge(image.global_rgb, side), heading="global", text="the whole picture as the model drew it")])
+    columns.append([Tile(picture=enlarge(image.global_rgb, side), heading="global", text="the whole, as the model drew it")])
     settings = [f"{name} {value}" for name, value in image.settings.items()]
     return np.asarray(lay_out(columns, title=" · ".join([image.model or "scene", f"seed {image.seed}", *settings])))
 
@@ -76,9 +76,7 @@ def draw_wrapped(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, *, w
     """Text in at most `lines` lines of `width` pixels; what does not fit ends in an ellipsis."""
     font = ImageFont.load_default(size)
     characters = max(8, int(width / (font.getlength("abcdefghij klmno") / 16)))
-    draw.multiline_text(
-        at, "\n".join(textwrap.wrap(text, characters, max_lines=lines, placeholder=" …")), fill=INK, font=font, spacing=2
-    )
+    draw.multiline_text(at, "\n".join(textwrap.wrap(text, characters, max_lines=lines, placeholder=" …")), fill=INK, font=font, spacing=2)
 
 
 def on_checks(rgba_straight: np.ndarray, side: int) -> Image.Image:
@@ -110,4 +108,3 @@ def _fit(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 def _resize(channel: np.ndarray, side: int, how: Image.Resampling = Image.Resampling.BICUBIC) -> np.ndarray:
     return np.asarray(Image.fromarray(channel.astype(np.float32)).resize(_fit(channel.shape, side), how))
-

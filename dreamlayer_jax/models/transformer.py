@@ -108,7 +108,7 @@ class BasicTransformerBlock(nn.Module):
         kv_role = layer.role if layered and layered.foreground_kv else None
 
         def norm(name: str) -> Array:
-            return nn.LayerNorm(epsilon=1e-5, dtype=jnp.float32, name=name)(x).astype(self.dtype)
+            return nn.LayerNorm(epsilon=1e-5, dtype=jnp.float32, use_fast_variance=False, name=name)(x).astype(self.dtype)
 
         hidden = norm("norm1")
         if layered and self.up and layered.guided and context_map is not None:

@@ -11,7 +11,7 @@ from train.configs.pocket import PocketTraining
 from train.optimizer import OptimizerConfig
 from train.scene_cache import SceneSet
 
-_QUICK = OptimizerConfig(warmup_steps=2)
+_QUICK = OptimizerConfig(matrices="adam", warmup_steps=2)  # Muon takes long to compile
 
 
 def tiny_model() -> DreamLayerConfig:

@@ -15,8 +15,8 @@ from data.captions import all_captions
 from dreamlayer_jax.config import DreamLayerConfig, pocket
 from dreamlayer_jax.weights.config_json import read_config
 from train.autoencoder import Autoencoder
-from train.export import load_params
 from train.diffusion import DiffusionStage, LossConfig
+from train.export import load_params
 from train.latents import build_latent_cache, open_latents
 from train.layer_decoder import LayerDecoderStage
 from train.optimizer import OptimizerConfig
@@ -45,8 +45,8 @@ class PocketTraining:
     held_out: SceneSet = SceneSet(scenes=500, split="held_out")
 
     autoencoder_scenes: int = 6_000
-    autoencoder_steps: int = 700
-    autoencoder_batch: int = 32
+    autoencoder_steps: int = 2_000
+    autoencoder_batch: int = 16
     autoencoder_optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-2, adam_learning_rate=2e-3, warmup_steps=50)
 
     layer_decoder_steps: int = 600
@@ -55,7 +55,9 @@ class PocketTraining:
 
     diffusion_steps: int = 1_700
     diffusion_images: int = 48
-    diffusion_optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-2, adam_learning_rate=2e-3, schedule="trapezoid", warmup_steps=50)
+    diffusion_optimizer: OptimizerConfig = OptimizerConfig(
+        learning_rate=1e-2, adam_learning_rate=2e-3, schedule="trapezoid", warmup_steps=50
+    )
     diffusion_losses: LossConfig = LossConfig(weighting="clipped_v")
 
     def prepare(self, stage: str, workdir: Path) -> None:

@@ -1,0 +1,40 @@
+"""Fresh parameters of a whole model, and their shapes."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.diffusion.predict import Params, init_layer_assign
+from dreamlayer_jax.layer_axis import LayerContext, Role
+from dreamlayer_jax.models.layer_decoder import LayerDecoder
+from dreamlayer_jax.models.text_encoder import CLIPTextModel
+from dreamlayer_jax.models.unet import UNet2DCondition
+from dreamlayer_jax.models.vae import AutoencoderKL
+
+
+def init_params(config: DreamLayerConfig, rng: jax.Array) -> Params:
+    """Random parameters: "unet", "vae", "text_encoder", "layer_decoder", "layer_assign"."""
+    side, down = config.sample_size, config.vae.downscale
+    picture = jnp.zeros((1, side, side, config.vae.in_channels))
+    latent = jnp.zeros((1, side // down, side // down, config.vae.latent_channels))
+    prompt = jnp.zeros((1, config.text.max_position_embeddings, config.text.hidden_size))
+    words = jnp.zeros(prompt.shape[:2], bool)
+    layer = LayerContext(role=jnp.int32(Role.BACKGROUND), valid=jnp.ones(1, bool), prompt=prompt, own=words, span=words)
+    keys = jax.random.split(rng, 4)
+    unet = UNet2DCondition(config.unet, config.layered)
+    return {
+        "unet": unet.init(keys[0], latent, jnp.zeros(1, jnp.int32), prompt, layer)["params"],
+        "vae": AutoencoderKL(config.vae).init(keys[1], picture)["params"],
+        "text_encoder": CLIPTextModel(config.text).init(keys[2], words.astype(jnp.int32))["params"],
+        "layer_decoder": LayerDecoder(config.layer_decoder).init(keys[3], picture, latent)["params"],
+        "layer_assign": init_layer_assign(config),
+    }
+
+
+def param_shapes(config: DreamLayerConfig) -> Params:
+    """The tree of `init_params` as shapes and dtypes; makes no weights."""
+    return jax.eval_shape(partial(init_params, config), jax.random.key(0))

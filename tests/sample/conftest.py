@@ -1,0 +1,110 @@
+"""A whole model of a few thousand random parameters in a folder, and the command line run in this process."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+from dreamlayer_jax.config import DreamLayerConfig, LayerDecoderConfig, LayeredConfig, TextConfig, UNetConfig, VAEConfig
+from dreamlayer_jax.diffusion.predict import Params
+from dreamlayer_jax.weights.checkpoint_folder import save_pretrained
+from dreamlayer_jax.weights.init import param_shapes
+from sample.__main__ import main
+from train.tokenizer import build_tokenizer
+
+VOCABULARY = {
+    "backgrounds": ["sandy beach", "green meadow"],
+    "foregrounds": ["red apple", "dog", "duck", "cat"],
+    "words": ["a", "apple", "beach", "cat", "dog", "duck", "green", "meadow", "red", "sandy", "the"],
+}
+
+
+def tiny_model() -> DreamLayerConfig:
+    """16x16 pixels, 2x2 latents, 16 tokens, at most 2 foregrounds, every part of DreamLayer on."""
+    return DreamLayerConfig(
+        name="tiny",
+        sample_size=16,
+        guidance=1.5,
+        unet=UNetConfig(
+            block_out_channels=(8, 8), cross_attention=(True, False), layers_per_block=1, num_attention_heads=2, cross_attention_dim=8,
+            norm_num_groups=4,
+        ),
+        vae=VAEConfig(block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=4, patch_size=4, mid_block_add_attention=False),
+        text=TextConfig(
+            vocab_size=1024, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=16
+        ),
+        layer_decoder=LayerDecoderConfig(block_out_channels=(4, 4, 8, 8), attention=(False,) * 4, layers_per_block=1),
+        layered=LayeredConfig(max_foregrounds=2, context_block=0, context_layers=1, context_width=8),
+    )  # fmt: skip
+
+
+def random_params(config: DreamLayerConfig) -> Params:
+    """Every parameter drawn by NumPy: nothing is compiled, and nothing is zero."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: (0.3 * rng.standard_normal(leaf.shape)).astype(np.float32), param_shapes(config))
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model's folder, as the training program would leave it. Tests copy it before they change anything."""
+    config, base = tiny_model(), tmp_path_factory.mktemp("tiny")
+    build_tokenizer(VOCABULARY["words"], base / "tokenizer", config.text.max_position_embeddings, config.text.vocab_size)
+    save_pretrained(base / "model", config, random_params(config), base / "tokenizer", VOCABULARY)
+    return base / "model"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def xla_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The program's compilation cache, out of the user's home for as long as these tests run."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs", "jax_persistent_cache_min_entry_size_bytes")
+    before = {name: getattr(jax.config, name) for name in names}
+    folder = tmp_path_factory.mktemp("xla")
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    compilation_cache.reset_cache()
+    yield folder
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a command left on the terminal."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def sample(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """`sample("generate", "--steps", 2, …)` is `python -m sample generate --steps 2 …`."""
+
+    def run(*arguments: object) -> Outcome:
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as stopped:
+            status = stopped.code
+        return Outcome(status=status, **capfd.readouterr()._asdict())
+
+    return run
+
+
+@pytest.fixture
+def generate(sample: Callable[..., Outcome], tiny_folder: Path) -> Callable[..., Outcome]:
+    """`sample generate` with the tiny model and few steps, where the arguments say nothing else."""
+
+    def run(
+        *arguments: object, background: str = "a sandy beach", foregrounds: tuple[str, ...] = ("a dog",), weights: Path = tiny_folder
+    ) -> Outcome:
+        given = [part for prompt in foregrounds for part in ("--foreground", prompt)]
+        steps = () if "--steps" in arguments else ("--steps", 2)
+        return sample("generate", "--background", background, *given, "--weights", weights, *steps, *arguments)
+
+    return run

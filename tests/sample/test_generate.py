@@ -1,0 +1,111 @@
+"""`python -m sample generate`: what it writes, and that it writes the same again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dreamlayer_jax import DreamLayer, LayeredImage
+from dreamlayer_jax.export import scene_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def everything_in(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_scene_is_written_and_the_sheet_named(generate, tmp_path: Path) -> None:
+    done = generate("--seed", 3, "--guidance", 2, "--out", tmp_path / "beach", foregrounds=("a red apple", "a dog"))
+    assert done.status == 0
+    assert str(tmp_path / "beach" / "sheet.png") in done.out
+    assert "2/2" in done.err  # the progress bar
+    assert set(everything_in(tmp_path / "beach")) == {
+        *("scene.json", "0_background.png", "1_a_red_apple.png", "2_a_dog.png", "global.png", "blend.png"),
+        *("context_1.png", "context_2.png", "sheet.png"),
+    }
+    scene = json.loads((tmp_path / "beach" / "scene.json").read_text())
+    assert (scene["seed"], scene["settings"], scene["model"]) == (3, {"steps": 2, "guidance": 2.0}, "tiny")
+    loaded = LayeredImage.load(tmp_path / "beach")
+    assert [layer.prompt for layer in loaded.layers] == ["a sandy beach", "a red apple", "a dog"]
+    assert loaded.size == (16, 16)
+
+
+def test_the_same_seed_gives_the_same_bytes_in_another_process_too(generate, tiny_folder: Path, xla_cache: Path, tmp_path: Path) -> None:
+    for name, seed in (("one", 7), ("other", 8)):
+        assert generate("--seed", seed, "--out", tmp_path / name).status == 0
+    command = [sys.executable, "-m", "sample", "generate", "--background", "a sandy beach", "--foreground", "a dog", "--steps", "2"]
+    done = subprocess.run(
+        [*command, "--weights", str(tiny_folder), "--seed", "7", "--out", str(tmp_path / "again")],
+        cwd=ROOT,
+        env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(xla_cache)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert everything_in(tmp_path / "again") == everything_in(tmp_path / "one")
+    assert everything_in(tmp_path / "other")["global.png"] != everything_in(tmp_path / "one")["global.png"]
+
+
+def test_a_count_is_one_folder_a_seed(generate, tmp_path: Path) -> None:
+    done = generate("--seed", 7, "--count", 2, "--out", tmp_path / "many")
+    assert done.status == 0
+    assert str(tmp_path / "many" / "seed_7" / "sheet.png") in done.out
+    assert "4/4" in done.err
+    assert sorted(path.name for path in (tmp_path / "many").iterdir()) == ["seed_7", "seed_8"]
+    assert generate("--seed", 8, "--out", tmp_path / "one").status == 0
+    assert everything_in(tmp_path / "many" / "seed_8") == everything_in(tmp_path / "one")
+
+
+def test_the_library_makes_what_the_command_makes(generate, tiny_folder: Path, tmp_path: Path) -> None:
+    assert generate("--seed", 7, "--out", tmp_path / "command").status == 0
+    image = DreamLayer.from_pretrained(tiny_folder).generate(background="a sandy beach", foregrounds=["a dog"], seed=7, steps=2)
+    commanded = LayeredImage.load(tmp_path / "command")
+    np.testing.assert_array_equal(image.global_rgb, commanded.global_rgb)
+    for ours, theirs in zip(image.layers, commanded.layers, strict=True):
+        np.testing.assert_array_equal(ours.rgba_straight, theirs.rgba_straight)
+    assert image.settings == {"steps": 2, "guidance": 1.5}
+
+
+def test_overwrite_replaces_an_earlier_scene(generate, tmp_path: Path) -> None:
+    assert generate("--out", tmp_path / "out", foregrounds=("a dog", "a cat")).status == 0
+    assert generate("--out", tmp_path / "out", "--overwrite").status == 0
+    assert "2_a_cat.png" not in everything_in(tmp_path / "out")
+
+
+@pytest.mark.parametrize("written", [0, 1])
+def test_a_failure_while_overwriting_keeps_the_old_scene(generate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int) -> None:
+    """The disk fills up after `written` scenes of two."""
+    assert generate("--out", tmp_path / "out").status == 0
+    before = everything_in(tmp_path)
+    write, calls = scene_folder.write_scene, []
+
+    def full(image: LayeredImage, folder: Path) -> None:
+        calls.append(folder)
+        if len(calls) > written:
+            raise OSError(28, "No space left on device")
+        write(image, folder)
+
+    monkeypatch.setattr(scene_folder, "write_scene", full)
+    done = generate("--count", 2, "--out", tmp_path / "out", "--overwrite")
+    assert done.status == 1
+    assert "No space left" in done.err
+    assert everything_in(tmp_path) == before
+
+
+def test_stopping_writes_nothing(generate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DreamLayer, "generate", interrupted)
+    done = generate("--out", tmp_path / "out")
+    assert done.status == 130
+    assert "nothing was written" in done.err
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,99 @@
+"""What `python -m sample generate` refuses: a status that is not 0, one paragraph on standard error, and nothing written."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+LONG = "a dog " * 8
+
+
+def refused(outcome, folder: Path) -> str:
+    """The message, after what every refusal has in common."""
+    assert outcome.status not in (0, None)
+    assert "Traceback" not in outcome.err
+    assert "\n\n" not in outcome.err.strip()
+    assert outcome.out == ""
+    assert list(folder.iterdir()) == []
+    return " ".join(outcome.err.split())
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "message"),
+    [
+        ({"foregrounds": ()}, (), "no foreground was given; give at least one"),
+        ({"foregrounds": ("a dog", "a cat", "a duck")}, (), "3 foregrounds were given; the model 'tiny' makes at most 2"),
+        ({"background": ""}, (), "the prompt of background is empty"),
+        ({"foregrounds": ("a dog", " ")}, (), "the prompt of foreground 2 is empty"),
+        ({"foregrounds": (LONG,)}, (), f"19 tokens together ('a sandy beach' 3, {LONG!r} 16); the global prompt holds 14"),
+        ({}, ("--steps", 0), "steps is 0; give at least 1"),
+        ({}, ("--steps", 1001), "has 1000 timesteps, so give 1 to 1000"),
+        ({}, ("--steps", "many"), "--steps"),
+        ({}, ("--guidance", -1), "guidance is -1.0; give a number of at least 0"),
+        ({}, ("--guidance", "nan"), "guidance is nan; give a number of at least 0"),
+        ({}, ("--seed", -1), "seed is -1; give a whole number from 0"),
+        ({}, ("--count", 0), "count is 0; give at least 1"),
+        ({}, ("--count", 2, "--seed", 2**32 - 1), "with seed + count - 1 at most 4294967295"),
+        ({}, ("--colour", "red"), "--colour"),
+    ],
+)
+def test_what_cannot_be_made(generate, tmp_path: Path, changes: dict, arguments: tuple, message: str) -> None:
+    assert message in refused(generate(*arguments, "--out", tmp_path / "out", **changes), tmp_path)
+
+
+def test_a_folder_that_holds_something_is_left_alone(generate, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    for arguments, message in (((), "is not empty"), (("--overwrite",), "holds more than an earlier scene (notes.txt)")):
+        done = generate("--out", tmp_path / "out", *arguments)
+        assert done.status == 1
+        assert done.err.startswith("error: ")
+        assert message in done.err
+        assert [path.name for path in tmp_path.rglob("*")] == ["out", "notes.txt"]
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def one_bit_flipped(path: Path) -> None:
+    """In the middle of the tensors: still a whole safetensors file."""
+    content = bytearray(path.read_bytes())
+    content[-len(content) // 3] ^= 1
+    path.write_bytes(content)
+
+
+def spoiled(path: Path) -> None:
+    path.write_text("{")
+
+
+DAMAGE: list[tuple[str, Callable[[Path], None]]] = [
+    ("model.safetensors", Path.unlink),
+    ("model.safetensors", cut_short),
+    ("model.safetensors", one_bit_flipped),
+    ("config.json", Path.unlink),
+    ("config.json", spoiled),
+    ("vocabulary.json", spoiled),
+    ("manifest.json", spoiled),
+    ("tokenizer", shutil.rmtree),
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGE, ids=[f"{name}-{damage.__name__}" for name, damage in DAMAGE])
+def test_damaged_weights_are_named(
+    generate, tiny_folder: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, name: str, damage: Callable[[Path], None]
+) -> None:
+    weights = tmp_path_factory.mktemp("damaged") / "model"
+    shutil.copytree(tiny_folder, weights)
+    damage(weights / name)
+    message = refused(generate("--out", tmp_path / "out", weights=weights), tmp_path)
+    assert message.startswith("error: ")
+    assert name in message
+
+
+def test_a_missing_model_is_named(generate, tmp_path: Path) -> None:
+    message = refused(generate("--out", tmp_path / "out", weights=Path("nowhere/model")), tmp_path)
+    assert "there is no model folder nowhere/model: give a model's folder, or one of pocket" in message
