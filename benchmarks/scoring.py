@@ -47,7 +47,7 @@ class PixelProbe(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ScenePictures:
-    """One scene as pictures: layers (k, h, w, 4) straight and the global picture (h, w, 3), uint8; k names and prompts, background first."""
+    """One scene: layers (k, h, w, 4) straight and the global picture (h, w, 3), both uint8; k names and prompts, background first."""
 
     rgba: np.ndarray
     global_rgb: np.ndarray

@@ -39,8 +39,8 @@ def test_the_wheel_holds_every_module_and_the_shipped_weights(wheel: Path) -> No
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     library = ROOT / "dreamlayer_jax"
     modules = {str(path.relative_to(ROOT)) for path in library.rglob("*.py")}
-    shipped = {str(path.relative_to(ROOT)) for path in (library / "weights" / "pocket").iterdir()}
-    assert any(name.endswith(".safetensors") for name in shipped)
+    shipped = {str(path.relative_to(ROOT)) for path in (library / "weights" / "pocket").rglob("*") if path.is_file()}
+    assert "dreamlayer_jax/weights/pocket/model.safetensors" in shipped, "the pocket model is not in the checkout"
     assert packed == modules | shipped
 
 

@@ -17,6 +17,11 @@ def randomised() -> Callable[..., Any]:
     def draw(module: Any, *inputs: Any, seed: int = 0) -> Any:
         rng = np.random.default_rng(seed)
         shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)["params"]
-        return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+
+        def leaf(shape: Any) -> np.ndarray:
+            size = np.prod(shape.shape[:-1]) ** 0.5 if len(shape.shape) > 1 else 1 / 0.3
+            return (rng.normal(size=shape.shape) / size).astype(np.float32)
+
+        return jax.tree.map(leaf, shapes)
 
     return draw

@@ -37,16 +37,17 @@ def test_a_trained_context_aware_layer_stays_between_0_and_1(maps_and_features, 
     m, features = maps_and_features
     module = ContextAwareLayer(width=8)
     out = np.asarray(module.apply({"params": randomised(module, m, features)}, m, features))
-    assert out.min() == 0
-    assert out.max() == 1
+    assert out.min() >= 0
+    assert out.max() <= 1
     assert np.abs(out - m).max() > 0.1
+    assert np.isin(out, (0, 1)).sum() > np.isin(m, (0, 1)).sum()  # it was clipped
 
 
 def test_a_context_aware_layer_reads_the_features(maps_and_features, randomised) -> None:
     m, features = maps_and_features
     module = ContextAwareLayer(width=8)
     params = randomised(module, m, features)
-    params["ffn_out"] = jax.tree.map(lambda x: 0.01 * x, params["ffn_out"])  # keeps the map away from the clip's ends
+    m = 0.25 + m / 2  # away from the clip's ends
     out = [np.asarray(module.apply({"params": params}, m, x)) for x in (features, features[:, ::-1])]
     assert np.abs(out[0] - out[1]).max() > 1e-3
 

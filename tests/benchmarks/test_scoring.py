@@ -203,7 +203,7 @@ def test_a_probe_comes_back_from_its_files_and_gives_probabilities(tmp_path):
 
 
 def test_a_missing_or_damaged_probe_says_what_to_do(tmp_path):
-    with pytest.raises(WeightsError, match="python -m benchmarks.probe train"):
+    with pytest.raises(WeightsError, match=r"python -m benchmarks\.probe train"):
         load_probe(tmp_path)
     (tmp_path / "probe.json").write_text('{"names": ["ball"]}')
     (tmp_path / "probe.safetensors").write_bytes(b"short")

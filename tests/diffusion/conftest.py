@@ -37,13 +37,13 @@ def _draw(shapes: Any, seed: int) -> Any:
 
 @pytest.fixture(scope="package")
 def config() -> DreamLayerConfig:
-    """4×4 latents; maps are made at 2×2, so the finer up block resizes them."""
+    """4×4 latents, one attention a block; the maps are made at the finer level."""
     return DreamLayerConfig(
         name="tiny",
         sample_size=8,
         unet=UNetConfig(
             block_out_channels=(8, 16),
-            cross_attention=(True, True),
+            cross_attention=(True, False),
             layers_per_block=1,
             num_attention_heads=2,
             cross_attention_dim=WIDTH,
@@ -60,7 +60,7 @@ def config() -> DreamLayerConfig:
             max_position_embeddings=TOKENS,
         ),
         layer_decoder=LayerDecoderConfig(),
-        layered=LayeredConfig(context_block=1, context_layers=1, context_width=8),
+        layered=LayeredConfig(context_block=0, context_layers=1, context_width=8),
     )
 
 
@@ -94,7 +94,7 @@ def empty_ids() -> np.ndarray:
 
 @pytest.fixture(scope="package")
 def scene() -> Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(layers k, scenes b) to token ids (k, b, t) of one- to three-word prompts, their word counts (k, b) and latents (k + 1, b, 4, 4, 4)."""
+    """(layers k, scenes b) to token ids (k, b, t) of one- to three-word prompts, word counts (k, b), latents (k + 1, b, 4, 4, 4)."""
 
     def make(k: int, b: int = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rng = np.random.default_rng(seed)

@@ -100,7 +100,7 @@ def test_invalid_layers_change_nothing(config, params, scene, encode, layered) -
     real = np.array([0, 1, 2, 4])
     contexts = encode(ids[:3], words[:3])
     short = layered(params["unet"], z[real], GUIDED, contexts)
-    alpha = np.random.default_rng(5).random((5, 2, 2, 2)).astype(np.float32)
+    alpha = np.random.default_rng(5).random((5, 2, 4, 4)).astype(np.float32)
     wanted = np.random.default_rng(6).normal(size=z.shape).astype(np.float32)
     told, weight = np.ones(2, bool), np.array([1.0, 2.0], np.float32)
 

@@ -68,7 +68,8 @@ def test_autoencoder_export(tiny_training: PocketTraining, trained_workdir: Path
     found = read_config(folder / "config.json")
     assert dataclasses.replace(found, vae=dataclasses.replace(found.vae, scaling_factor=1.0)) == tiny_training.model
     assert found.vae.scaling_factor != 1.0
-    assert Image.open(folder / "samples" / "0000006.png").size[1] == 32
+    with Image.open(folder / "samples" / "0000006.png") as sheet:
+        assert sheet.size == (16 * 12, 32)  # three scenes of four pictures, originals above reconstructions
     assert json.loads((folder / "run.json").read_text())["config"]["autoencoder_steps"] == 6
 
 

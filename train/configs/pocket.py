@@ -89,7 +89,10 @@ class PocketTraining:
 
     def trained_model(self, workdir: Path) -> DreamLayerConfig:
         """The model with the scaling factor that the autoencoder stage measured."""
-        return dataclasses.replace(self.model, vae=read_config(workdir / "autoencoder" / "config.json").vae)
+        path = workdir / "autoencoder" / "config.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist: run the stage 'autoencoder' of this workdir first")
+        return dataclasses.replace(self.model, vae=read_config(path).vae)
 
     def autoencoder(self, workdir: Path) -> Autoencoder:
         """Stage 1: pictures to latents and back."""
