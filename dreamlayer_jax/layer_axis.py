@@ -103,6 +103,8 @@ def _shard_layers(program: Callable[[AxisNames], Callable[..., Any]], mesh: Mesh
             return jax.vmap(lambda *layer: inner(params, *layer), axis_name="layer_local")(*args)
 
         in_specs = (jax.tree.map(lambda _: PartitionSpec(), params), *jax.tree.map(spec, args))
-        return jax.shard_map(local, mesh=mesh, in_specs=in_specs, out_specs=PartitionSpec("layer", "data"))(params, *args)
+        out_specs = PartitionSpec("layer", "data")
+        # JAX's tracking of what varies over the mesh has no rule for a gather over the inner vmap's axis.
+        return jax.shard_map(local, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)(params, *args)
 
     return sharded

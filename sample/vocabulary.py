@@ -28,7 +28,7 @@ class Vocabulary:
     def near(self, word: str) -> list[str]:
         """Up to four names that look like `word`, or have a word that does."""
         names = dict.fromkeys((*self.foregrounds, *self.backgrounds))
-        close = difflib.get_close_matches(word, {part for name in names for part in (name, *name.split())}, n=4, cutoff=0.6)
+        close = difflib.get_close_matches(word, {part for name in names for part in (name, *name.split())}, n=4, cutoff=0.65)
         return [name for name in names if any(match == name or match in name.split() for match in close)][:4]
 
 

@@ -100,7 +100,7 @@ def test_contexts_of_a_layer_batch(encoded) -> None:
 
 def test_more_layers_than_the_model_knows_are_refused(encoded) -> None:
     layers, empty = encoded
-    with pytest.raises(PromptError, match="3 layers given; this model knows 2: a background and 1 foregrounds"):
+    with pytest.raises(PromptError, match="2 foregrounds given; this model knows 1 at most"):
         layer_contexts(layers, WORDS, empty, np.zeros((2, D), np.float32))
 
 

@@ -94,9 +94,7 @@ class ContextMaps(nn.Module):
     axis_names: AxisNames = ()
 
     @nn.compact
-    def __call__(
-        self, weights: Float[Array, "b h w t"], features: Float[Array, "b h w c"], layer: LayerContext
-    ) -> LayerMaps:
+    def __call__(self, weights: Float[Array, "b h w t"], features: Float[Array, "b h w c"], layer: LayerContext) -> LayerMaps:
         """`weights` Σ_j M_j and `features` Σ_j z_j of this layer; the global layer's are fetched over the layer axis."""
         in_own = map_of_words(weights, layer.own)
         in_global = map_of_words(from_global(weights, layer.role, self.axis_names), layer.span)

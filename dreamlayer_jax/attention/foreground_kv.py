@@ -21,9 +21,7 @@ class Kernel(nn.Module):
         return self.param("kernel", nn.initializers.lecun_normal(), self.shape)
 
 
-def project(
-    x: Float[Array, "b t i"], features: int, name: str, dtype: Any, role: Int[Array, ""] | None = None
-) -> Float[Array, "b t o"]:
+def project(x: Float[Array, "b t i"], features: int, name: str, dtype: Any, role: Int[Array, ""] | None = None) -> Float[Array, "b t o"]:
     """x W, or x W_foreground where the layer is a foreground. Call inside a compact module; the kernels are `name` and `name_foreground`.
 
     Choosing the kernel, not the result, keeps the cost of one projection. `role` None: the base kernel alone.

@@ -1,11 +1,11 @@
 """A DreamLayer model as a folder: what `DreamLayer.from_pretrained` reads and training writes.
 
-    config.json         every network's configuration
-    model.safetensors   all parameters; keys are "<network>.<diffusers key>", layouts are PyTorch's
-    tokenizer/          a CLIPTokenizer
-    vocabulary.json     names and words seen in training; only for models trained from scratch
-    README.md           the model card
-    manifest.json       format version, and the SHA-256 of every other file
+config.json         every network's configuration
+model.safetensors   all parameters; keys are "<network>.<diffusers key>", layouts are PyTorch's
+tokenizer/          a CLIPTokenizer
+vocabulary.json     names and words seen in training; only for models trained from scratch
+README.md           the model card
+manifest.json       format version, and the SHA-256 of every other file
 """
 
 from __future__ import annotations
