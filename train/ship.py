@@ -40,7 +40,7 @@ def model_card(config: DreamLayerConfig, scenes: SceneSet, workdir: Path) -> str
         f"{config.sample_size}x{config.sample_size} pixels, trained from scratch by this project's own commands; bfloat16 safetensors.",
         "",
         f"Data: {scenes.scenes} scenes of `data`, world `{scenes.world}`, split `{scenes.split}`, seeds from {scenes.first_seed}: "
-        "Noto Color Emoji cut-outs (Apache-2.0 artwork) on painted backgrounds, 2 to 4 layers.",
+        "Noto Color Emoji cut-outs (SIL Open Font License 1.1) on painted backgrounds, 2 to 4 layers.",
         "Limits: it knows the words of `vocabulary.json` only, and nothing of photographs.",
         "",
         "| stage | steps | command | commit | device |",

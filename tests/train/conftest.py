@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dreamlayer_jax.config import DreamLayerConfig, LayerDecoderConfig, TextConfig, UNetConfig, VAEConfig
+from dreamlayer_jax.config import DreamLayerConfig, LayerDecoderConfig, LayeredConfig, TextConfig, UNetConfig, VAEConfig
 from train.configs.pocket import PocketTraining
 from train.optimizer import OptimizerConfig
 from train.scene_cache import SceneSet
@@ -19,7 +19,14 @@ def tiny_model() -> DreamLayerConfig:
     return DreamLayerConfig(
         name="tiny",
         sample_size=16,
-        unet=UNetConfig(block_out_channels=(8,), cross_attention=(True,), num_attention_heads=2, cross_attention_dim=8, norm_num_groups=4),
+        unet=UNetConfig(
+            block_out_channels=(8,),
+            cross_attention=(True,),
+            layers_per_block=1,
+            num_attention_heads=2,
+            cross_attention_dim=8,
+            norm_num_groups=4,
+        ),
         vae=VAEConfig(
             block_out_channels=(8, 8),
             layers_per_block=1,
@@ -34,9 +41,10 @@ def tiny_model() -> DreamLayerConfig:
             intermediate_size=8,
             num_hidden_layers=1,
             num_attention_heads=2,
-            max_position_embeddings=16,
+            max_position_embeddings=32,
         ),
         layer_decoder=LayerDecoderConfig(block_out_channels=(4, 4, 8, 8), attention=(False,) * 4, layers_per_block=1),
+        layered=LayeredConfig(context_block=0, context_layers=1, context_width=8),
     )
 
 
@@ -54,6 +62,10 @@ def tiny_training() -> PocketTraining:
         layer_decoder_steps=3,
         layer_decoder_batch=2,
         layer_decoder_optimizer=_QUICK,
+        diffusion_steps=2,
+        diffusion_images=8,
+        diffusion_optimizer=_QUICK,
+        picture_prompts=(("a desert", "a red circle"),),
     )
 
 

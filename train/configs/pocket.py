@@ -58,6 +58,7 @@ class PocketTraining:
     diffusion_optimizer: OptimizerConfig = OptimizerConfig(
         learning_rate=1e-2, adam_learning_rate=2e-3, schedule="trapezoid", warmup_steps=50
     )
+    picture_prompts: tuple[tuple[str, ...], ...] = PICTURE_PROMPTS
     diffusion_losses: LossConfig = LossConfig(weighting="clipped_v")
 
     def prepare(self, stage: str, workdir: Path) -> None:
@@ -124,7 +125,7 @@ class PocketTraining:
             config=self.trained_model(workdir),
             tokenizer=CLIPTokenizer.from_pretrained(workdir / "tokenizer"),
             sources=open_latents(workdir / "latents"),
-            picture_prompts=PICTURE_PROMPTS,
+            picture_prompts=self.picture_prompts,
             vae_params=load_params(workdir / "autoencoder" / "params.safetensors")["vae"],
             steps=self.diffusion_steps,
             images_per_batch=self.diffusion_images,
