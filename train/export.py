@@ -8,18 +8,25 @@ from pathlib import Path
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from train.stage import Params
 
 
-def save_params(path: Path, params: Params) -> None:
-    """Writes the tree atomically."""
+def save_params(path: Path, params: Params, step: int = 0) -> None:
+    """Writes the tree atomically, with the step it was taken at."""
     flat = {"/".join(keys): np.ascontiguousarray(value) for keys, value in flatten_dict(jax.device_get(params)).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + f".{os.getpid()}.partial")
-    save_file(flat, temporary)
+    save_file(flat, temporary, {"step": str(step)})
     os.replace(temporary, path)
+
+
+def exported_step(path: Path) -> int:
+    """The training step of the parameters in a file that `save_params` wrote."""
+    with safe_open(path, "numpy") as file:
+        return int(file.metadata()["step"])
 
 
 def load_params(path: Path) -> Params:

@@ -66,7 +66,7 @@ def fit(stage: Stage, workdir: Path, config: LoopConfig = LoopConfig(), facts: A
 def export(stage: Stage, state: TrainState, frozen: Params, folder: Path) -> Params:
     """Writes the EMA of the trainable parameters to `folder/params.safetensors` and lets the stage finish; returns the whole tree."""
     params = merge(state.ema, frozen)
-    save_params(folder / "params.safetensors", state.ema)
+    save_params(folder / "params.safetensors", state.ema, int(state.step))
     stage.finish(params, folder)
     return params
 

@@ -2,7 +2,7 @@
 
 `optax.contrib.muon` iterates on the whole m x n matrix X. Here the same polynomial acts on the small Gram matrix alone: with
 A = X'X (n <= m) one step is X <- X (aI + bA + cA²) = XB, and the Gram matrix of the result is BAB, so the tall matrix enters two
-products instead of three a step. The update equals optax's up to rounding (a test compares them), seven times faster on two cores.
+products instead of three a step. The update equals optax's up to rounding (a test compares them).
 """
 
 from __future__ import annotations

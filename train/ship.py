@@ -9,7 +9,7 @@ from typing import Any
 from data.captions import all_words
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.weights.checkpoint_folder import save_pretrained
-from train.export import load_params
+from train.export import exported_step, load_params
 from train.scene_cache import WORLDS, SceneSet
 from train.stage import Params
 
@@ -47,9 +47,9 @@ def model_card(config: DreamLayerConfig, scenes: SceneSet, workdir: Path) -> str
         "|---|---|---|---|---|",
     ]
     for stage in ("autoencoder", "layer_decoder", "diffusion"):
-        facts: dict[str, Any] = json.loads((workdir / stage / "run.json").read_text())
-        start = facts["starts"][-1]
+        start: dict[str, Any] = json.loads((workdir / stage / "run.json").read_text())["starts"][-1]
+        step = exported_step(workdir / stage / "params.safetensors")
         command = "python -m train " + " ".join(start["command"][1:])
         machine = f"{start['device']}, {start['cores']} cores"
-        lines.append(f"| {stage} | {facts['stage']['steps']} | `{command}` | {start['commit']} | {machine} |")
+        lines.append(f"| {stage} | {step} | `{command}` | {start['commit']} | {machine} |")
     return "\n".join(lines) + "\n"
