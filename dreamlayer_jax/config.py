@@ -84,7 +84,7 @@ class TextConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerDecoderConfig:
-    """LayerDiffusion's transparent decoder (docs: paper §2, LayerDiffusion). The latent enters before down block 3, at 1/8 of the side."""
+    """LayerDiffusion's transparent decoder (paper §2). The latent enters before down block 3, at 1/8 of the side."""
 
     in_channels: int = 3
     out_channels: int = 4
@@ -114,7 +114,7 @@ class LayeredConfig:
     """What DreamLayer adds to the base model. Every part can be switched off (the ablation of Table 3 needs it)."""
 
     max_foregrounds: int = 3
-    foreground_kv: bool = True  # foregrounds own their K and V projections (§2 of the supplement)
+    foreground_kv: bool = True  # foregrounds own their K and V projections (§2)
     context_map: bool = True  # CACA, §3.1
     context_block: int = 2  # the down block whose cross-attention makes the maps: 1/4 of the latent side in SD 1.5
     context_layers: int = 2  # N context-aware layers, Eq. 5

@@ -8,6 +8,7 @@ each a mean over its elements. The tiny KL keeps latents near one scale and blur
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,6 +22,7 @@ from jaxtyping import Array, Float, UInt8
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.models.vae import AutoencoderKL
 from dreamlayer_jax.weights.config_json import write_config
+from dreamlayer_jax.weights.init import init_params
 from train.images import ImageSource, layer_images
 from train.optimizer import OptimizerConfig, make_optimizer
 from train.scene_cache import SceneSet, open_scene_cache
@@ -44,9 +46,7 @@ class Autoencoder(Stage):
     optimizer_config: OptimizerConfig = OptimizerConfig()
 
     def init(self, rng: jax.Array) -> Params:
-        size = self.model.sample_size
-        variables = jax.jit(AutoencoderKL(self.model.vae).init)(rng, jnp.zeros((1, size, size, 3)))
-        return {"vae": variables["params"]}
+        return jax.jit(partial(init_params, self.model, networks=("vae",)))(rng)
 
     def loss(self, params: Params, batch: Batch, rng: jax.Array, step: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         del step
@@ -97,7 +97,7 @@ class Autoencoder(Stage):
         }
         errors, latents = {}, []
         for role, rgb in by_role.items():
-            means = np.concatenate([_encode(self.model, params["vae"], part) for part in _parts(rgb)])
+            means = np.concatenate([np.asarray(encode_mean(self.model, params["vae"], part)) for part in _parts(rgb)])
             rebuilt = np.concatenate([_rebuild(self.model, params["vae"], part) for part in _parts(rgb)])
             latents.append(means)
             mse = np.mean((rebuilt.astype(np.float32) - rgb) ** 2 / 255**2, axis=(1, 2, 3))
@@ -124,12 +124,9 @@ def _parts(rgb: np.ndarray, size: int = 64) -> list[np.ndarray]:
     return [rgb[start : start + size] for start in range(0, len(rgb), size)]
 
 
-def _encode(model: DreamLayerConfig, vae_params: Params, rgb: np.ndarray) -> np.ndarray:
-    return np.asarray(_encode_jit(model, vae_params, rgb))
-
-
 @jax.jit(static_argnums=0)
-def _encode_jit(model: DreamLayerConfig, vae_params: Params, rgb: UInt8[Array, "b h w 3"]) -> Float[Array, "b i j c"]:
+def encode_mean(model: DreamLayerConfig, vae_params: Params, rgb: UInt8[Array, "b h w 3"]) -> Float[Array, "b i j c"]:
+    """Means of the latents, unscaled."""
     return AutoencoderKL(model.vae).apply({"params": vae_params}, to_pm1(rgb), method="encode")[0]
 
 

@@ -6,7 +6,7 @@ Every batch holds scenes of one layer count, so nothing is padded. One timestep 
 from __future__ import annotations
 
 import dataclasses
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import grain
@@ -20,12 +20,10 @@ from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.decode import decode_latents
 from dreamlayer_jax.diffusion.generate import generate_layers
 from dreamlayer_jax.diffusion.losses import Weighting, map_losses, noise_loss, noise_weight
-from dreamlayer_jax.diffusion.predict import encode_layers, init_layer_assign, predict
+from dreamlayer_jax.diffusion.predict import encode_layers, predict
 from dreamlayer_jax.diffusion.schedule import add_noise, alphas_cumprod, target
-from dreamlayer_jax.layer_axis import LayerContext, roles
-from dreamlayer_jax.models.text_encoder import CLIPTextModel
-from dreamlayer_jax.models.unet import UNet2DCondition
 from dreamlayer_jax.prompts import tokenize
+from dreamlayer_jax.weights.init import init_params
 from train.latents import LatentSource
 from train.optimizer import OptimizerConfig, make_optimizer
 from train.stage import Batch, Params, Stage
@@ -58,7 +56,6 @@ class DiffusionStage(Stage):
     seed: int = 0
     losses: LossConfig = LossConfig()
     optimizer_config: OptimizerConfig = OptimizerConfig()
-    guidance: float = 2.0
 
     @cached_property
     def empty_ids(self) -> np.ndarray:
@@ -67,16 +64,7 @@ class DiffusionStage(Stage):
 
     def init(self, rng: jax.Array) -> Params:
         """Random text tower and UNet, zero layer-assign embeddings."""
-        config, side = self.config, self.config.sample_size // self.config.vae.downscale
-        keys = jax.random.split(rng)
-        ids = jnp.asarray(self.empty_ids)[None]
-        text = jax.jit(CLIPTextModel(config.text).init)(keys[0], ids)["params"]
-        prompt = jnp.zeros((1, ids.shape[1], config.text.hidden_size))
-        words = jnp.zeros(ids.shape, bool)
-        layer = LayerContext(role=roles(3)[0], valid=jnp.ones(1, bool), prompt=prompt, own=words, span=words)
-        z = jnp.zeros((1, side, side, config.unet.in_channels))
-        unet = jax.jit(UNet2DCondition(config.unet, config.layered).init)(keys[1], z, jnp.zeros(1, jnp.int32), prompt, layer)["params"]
-        return {"unet": unet, "text_encoder": text, "layer_assign": init_layer_assign(config)}
+        return jax.jit(partial(init_params, self.config, networks=("unet", "text_encoder", "layer_assign")))(rng)
 
     def loss(self, params: Params, batch: Batch, rng: jax.Array, step: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Eq. 8."""
@@ -95,11 +83,8 @@ class DiffusionStage(Stage):
         words = jnp.where(told[None], batch["words"].T, 0)
         layers = encode_layers(config, params, ids, words, self.empty_ids)
 
-        def each_layer(function: Any, *args: jax.Array) -> jax.Array:
-            return jax.vmap(lambda *one: function(*one))(*args)
-
-        z = each_layer(lambda x, e: add_noise(alpha, x, e), clean, noise)
-        wanted = each_layer(lambda x, e: target(config.schedule.prediction_type, alpha, x, e), clean, noise)
+        z = jax.vmap(partial(add_noise, alpha))(clean, noise)
+        wanted = jax.vmap(partial(target, config.schedule.prediction_type, alpha))(clean, noise)
         out = predict(config, params["unet"], z, t, layers)
         weight = noise_weight(config.schedule.prediction_type, losses.weighting, alpha)
         parts = {"noise": noise_loss(out.sample, wanted, weight, layers.valid)}
@@ -141,7 +126,7 @@ class DiffusionStage(Stage):
 
     def picture(self, params: Params, batch: Batch) -> np.ndarray:
         """One row a scene: background, foregrounds on grey, global; 25 DDIM steps."""
-        made = generate_layers(self.config, params, batch["tokens"], self.empty_ids, jax.random.key(self.seed), 25, self.guidance)
+        made = generate_layers(self.config, params, batch["tokens"], self.empty_ids, jax.random.key(self.seed), 25, self.config.guidance)
         rgb = np.asarray(decode_latents(self.config, self.vae_params, made.latents))
         return (rearrange(rgb, "l b h w c -> (b h) (l w) c") * 255).round().astype(np.uint8)
 

@@ -19,12 +19,11 @@ from typing import Any
 import jax
 import numpy as np
 from einops import reduce
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.models.vae import AutoencoderKL
-from train.autoencoder import to_pm1
+from train.autoencoder import encode_mean
 from train.images import layer_images
 from train.scene_cache import CachedShard, SceneSet, open_scene_cache
 from train.stage import Params
@@ -85,7 +84,7 @@ def _encode_bucket(
 def encode_scenes(model: DreamLayerConfig, vae_params: Params, images: np.ndarray, batch_size: int) -> np.ndarray:
     """(n, l, H, W, 3) uint8 to scaled latents (n, l, h, w, c). A short batch is padded to `batch_size`, so that one program is compiled."""
     padded = np.concatenate([images, np.zeros((batch_size - len(images), *images.shape[1:]), np.uint8)])
-    means = np.asarray(_encode(model, vae_params, padded.reshape(-1, *images.shape[2:])))
+    means = np.asarray(encode_mean(model, vae_params, padded.reshape(-1, *images.shape[2:])))
     return means.reshape(batch_size, images.shape[1], *means.shape[1:])[: len(images)] * model.vae.scaling_factor
 
 
@@ -94,18 +93,13 @@ def latent_alpha(alpha: UInt8[np.ndarray, "n l H W"], downscale: int) -> Float[n
     return reduce(alpha.astype(np.float32) / 255, "n l (h y) (w x) -> n l h w", "mean", y=downscale, x=downscale)
 
 
-@jax.jit(static_argnums=0)
-def _encode(model: DreamLayerConfig, vae_params: Params, rgb: UInt8[Array, "b h w 3"]) -> Float[Array, "b i j c"]:
-    return AutoencoderKL(model.vae).apply({"params": vae_params}, to_pm1(rgb), method="encode")[0]
-
-
 class LatentSource:
     """One bucket, random access for Grain: item -> latents (k+1, h, w, c) float16, alpha (k-1, h, w) float16, prompts (k strings)."""
 
     def __init__(self, folder: Path, k: int) -> None:
         facts = folder / f"facts_k{k}.json"
         if not facts.is_file():
-            raise FileNotFoundError(f"{facts} is missing: encode the scenes first (python -m train --stages latents)")
+            raise FileNotFoundError(f"{facts} is missing: encode the scenes first (`python -m train --stages diffusion` begins with it)")
         self.k = k
         self.latents = np.load(folder / f"latents_k{k}.npy", mmap_mode="r")
         self.alpha = np.load(folder / f"alpha_k{k}.npy", mmap_mode="r")
@@ -125,5 +119,5 @@ def open_latents(folder: Path) -> dict[int, LatentSource]:
     """Every bucket in `folder`, by k."""
     counts = sorted(int(path.stem.removeprefix("facts_k")) for path in folder.glob("facts_k*.json"))
     if not counts:
-        raise FileNotFoundError(f"no latents in {folder}: encode the scenes first (python -m train --stages latents)")
+        raise FileNotFoundError(f"no latents in {folder}: encode the scenes first (`python -m train --stages diffusion` begins with it)")
     return {k: LatentSource(folder, k) for k in counts}

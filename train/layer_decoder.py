@@ -1,4 +1,4 @@
-"""The layer decoder stage (paper §2 of the supplement): alpha and colour of an object from its latent and the decoded picture of it.
+"""The layer decoder stage (paper §2): alpha and colour of an object from its latent and the decoded picture of it.
 
     loss = |â - a| + (a + ground_weight) |ĉ - c|,   c mid-grey where a = 0
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,6 +25,7 @@ from dreamlayer_jax.compositing import MID_GREY, over_grey
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.models.layer_decoder import LayerDecoder, rgba_straight
 from dreamlayer_jax.models.vae import AutoencoderKL
+from dreamlayer_jax.weights.init import init_params
 from train.export import load_params
 from train.images import layer_images
 from train.latents import LatentSource, encode_scenes
@@ -70,10 +72,8 @@ class LayerDecoderStage(Stage):
     optimizer_config: OptimizerConfig = OptimizerConfig()
 
     def init(self, rng: jax.Array) -> Params:
-        size, c = self.model.sample_size, self.model.layer_decoder
-        latent = jnp.zeros((1, size // 8, size // 8, c.latent_channels))
-        variables = jax.jit(LayerDecoder(c).init)(rng, jnp.zeros((1, size, size, 3)), latent)
-        return {"layer_decoder": variables["params"], "vae": load_params(self.workdir / "autoencoder" / "params.safetensors")["vae"]}
+        fresh = jax.jit(partial(init_params, self.model, networks=("layer_decoder",)))(rng)
+        return {**fresh, "vae": load_params(self.workdir / "autoencoder" / "params.safetensors")["vae"]}
 
     def trainable(self, path: tuple[str, ...]) -> bool:
         return path[0] == "layer_decoder"

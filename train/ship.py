@@ -43,13 +43,13 @@ def model_card(config: DreamLayerConfig, scenes: SceneSet, workdir: Path) -> str
         "Noto Color Emoji cut-outs (SIL Open Font License 1.1) on painted backgrounds, 2 to 4 layers.",
         "Limits: it knows the words of `vocabulary.json` only, and nothing of photographs.",
         "",
-        "| stage | steps | command | commit | device |",
-        "|---|---|---|---|---|",
+        "| stage | steps | starts | last start | commit | device |",
+        "|---|---|---|---|---|---|",
     ]
     for stage in ("autoencoder", "layer_decoder", "diffusion"):
-        start: dict[str, Any] = json.loads((workdir / stage / "run.json").read_text())["starts"][-1]
-        step = exported_step(workdir / stage / "params.safetensors")
+        starts: list[dict[str, Any]] = json.loads((workdir / stage / "run.json").read_text())["starts"]
+        step, start = exported_step(workdir / stage / "params.safetensors"), starts[-1]
         command = "python -m train " + " ".join(start["command"][1:])
         machine = f"{start['device']}, {start['cores']} cores"
-        lines.append(f"| {stage} | {step} | `{command}` | {start['commit']} | {machine} |")
+        lines.append(f"| {stage} | {step} | {len(starts)} | `{command}` | {start['commit']} | {machine} |")
     return "\n".join(lines) + "\n"

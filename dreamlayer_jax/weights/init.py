@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -15,24 +16,26 @@ from dreamlayer_jax.models.text_encoder import CLIPTextModel
 from dreamlayer_jax.models.unet import UNet2DCondition
 from dreamlayer_jax.models.vae import AutoencoderKL
 
+NETWORKS = ("unet", "vae", "text_encoder", "layer_decoder", "layer_assign")
 
-def init_params(config: DreamLayerConfig, rng: jax.Array) -> Params:
-    """Random parameters: "unet", "vae", "text_encoder", "layer_decoder", "layer_assign"."""
+
+def init_params(config: DreamLayerConfig, rng: jax.Array, networks: Sequence[str] = NETWORKS) -> Params:
+    """Random parameters of the named networks: "unet", "vae", "text_encoder", "layer_decoder", "layer_assign"."""
     side, down = config.sample_size, config.vae.downscale
     picture = jnp.zeros((1, side, side, config.vae.in_channels))
     latent = jnp.zeros((1, side // down, side // down, config.vae.latent_channels))
     prompt = jnp.zeros((1, config.text.max_position_embeddings, config.text.hidden_size))
     words = jnp.zeros(prompt.shape[:2], bool)
     layer = LayerContext(role=jnp.int32(Role.BACKGROUND), valid=jnp.ones(1, bool), prompt=prompt, own=words, span=words)
-    keys = jax.random.split(rng, 4)
     unet = UNet2DCondition(config.unet, config.layered)
-    return {
-        "unet": unet.init(keys[0], latent, jnp.zeros(1, jnp.int32), prompt, layer)["params"],
-        "vae": AutoencoderKL(config.vae).init(keys[1], picture)["params"],
-        "text_encoder": CLIPTextModel(config.text).init(keys[2], words.astype(jnp.int32))["params"],
-        "layer_decoder": LayerDecoder(config.layer_decoder).init(keys[3], picture, latent)["params"],
-        "layer_assign": init_layer_assign(config),
+    fresh = {
+        "unet": lambda key: unet.init(key, latent, jnp.zeros(1, jnp.int32), prompt, layer)["params"],
+        "vae": lambda key: AutoencoderKL(config.vae).init(key, picture)["params"],
+        "text_encoder": lambda key: CLIPTextModel(config.text).init(key, words.astype(jnp.int32))["params"],
+        "layer_decoder": lambda key: LayerDecoder(config.layer_decoder).init(key, picture, latent)["params"],
+        "layer_assign": lambda _: init_layer_assign(config),
     }
+    return {name: fresh[name](key) for name, key in zip(networks, jax.random.split(rng, len(networks)), strict=True)}
 
 
 def param_shapes(config: DreamLayerConfig) -> Params:

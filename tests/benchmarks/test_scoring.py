@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.acceptance import Acceptance, AcceptanceError, batches_of_equal_k
-from benchmarks.probe import Probe, ProbeNet, load_probe, pixel_classes, save_probe
+from benchmarks.probe import Probe, ProbeNet, load_probe, save_probe
 from benchmarks.scoring import (
     FIRST_SEED,
     METRICS,
@@ -26,6 +26,7 @@ from benchmarks.scoring import (
     true_pictures,
     visible_parts,
 )
+from benchmarks.train_probe import pixel_classes
 from dreamlayer_jax.weights.convert import WeightsError
 
 NAMES = ("ball", "cube", "ring")
@@ -203,7 +204,7 @@ def test_a_probe_comes_back_from_its_files_and_gives_probabilities(tmp_path):
 
 
 def test_a_missing_or_damaged_probe_says_what_to_do(tmp_path):
-    with pytest.raises(WeightsError, match=r"python -m benchmarks\.probe train"):
+    with pytest.raises(WeightsError, match=r"python -m benchmarks\.train_probe train"):
         load_probe(tmp_path)
     (tmp_path / "probe.json").write_text('{"names": ["ball"]}')
     (tmp_path / "probe.safetensors").write_bytes(b"short")

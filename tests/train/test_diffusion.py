@@ -60,6 +60,6 @@ def test_what_is_trained_is_shipped_and_generates(
     image = DreamLayer.from_pretrained(folder).generate(background="a desert", foregrounds=["a red circle"], seed=3, steps=2)
     assert [layer.prompt for layer in image.layers] == ["a desert", "a red circle"]
     assert image.global_rgb.shape == (16, 16, 3)
-    assert "| diffusion | 2 |" in (folder / "README.md").read_text()
+    assert "| diffusion | 2 | 1 |" in (folder / "README.md").read_text()
     with pytest.raises(FileExistsError, match="choose another folder"):
         ship(tiny_training.trained_model(trained_workdir), tiny_training.scenes, trained_workdir, folder)
