@@ -31,6 +31,7 @@ class UNetConfig:
     cross_attention_dim: int = 768
     norm_num_groups: int = 32
     use_linear_projection: bool = False
+    rotary: bool = False  # self-attention knows places (attention/rotary.py); Stable Diffusion's does not
 
     def __post_init__(self) -> None:
         _require(
@@ -40,6 +41,10 @@ class UNetConfig:
         for channels, heads in zip(self.block_out_channels, self.heads, strict=True):
             _require(channels % heads == 0, f"{channels} channels do not divide into {heads} attention heads")
             _require(channels % self.norm_num_groups == 0, f"{channels} channels do not divide into {self.norm_num_groups} groups")
+            _require(
+                not self.rotary or channels // heads % 4 == 0,
+                f"rotary turns features in fours, and {channels} channels over {heads} heads are {channels // heads} a head",
+            )
 
     @property
     def heads(self) -> tuple[int, ...]:
@@ -170,6 +175,7 @@ def pocket() -> DreamLayerConfig:
             num_attention_heads=4,
             cross_attention_dim=128,
             use_linear_projection=True,
+            rotary=True,
         ),
         vae=VAEConfig(
             latent_channels=16,

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 from dreamlayer_jax.attention.core import attention, attention_weights
 from dreamlayer_jax.attention.foreground_kv import project
 from dreamlayer_jax.attention.layer_shared import guide_by_global, layer_shared_attention
+from dreamlayer_jax.attention.rotary import rotate_by_place
 from dreamlayer_jax.config import LayeredConfig, UNetConfig
 from dreamlayer_jax.layer_axis import AxisNames, LayerContext
 from dreamlayer_jax.models.resnet import group_norm
@@ -37,8 +38,12 @@ class Attention(nn.Module):
         kv_role: Int[Array, ""] | None = None,
         shared: LayerContext | None = None,
         return_weights: bool = False,
+        grid: tuple[int, int] | None = None,
     ) -> tuple[Float[Array, "b t c"], Float[Array, "b t s"] | None]:
-        """Returns the output and, if asked for, the attention weights as a mean over heads (Eq. 3)."""
+        """Returns the output and, if asked for, the attention weights as a mean over heads (Eq. 3).
+
+        `grid`: height and width of the tokens, whose places then turn queries and keys.
+        """
         channels = x.shape[-1]
 
         def split(y: Array) -> Array:
@@ -47,6 +52,8 @@ class Attention(nn.Module):
         q = split(project(x, channels, "to_q", self.dtype))
         k = split(project(source, channels, "to_k", self.dtype, kv_role))
         v = split(project(source, channels, "to_v", self.dtype, kv_role))
+        if grid is not None:
+            q, k = rotate_by_place(q, *grid), rotate_by_place(k, *grid)
         weights = None
         if shared is not None:
             out = layer_shared_attention(q, k, v, shared.valid, self.axis_names)
@@ -90,6 +97,7 @@ class BasicTransformerBlock(nn.Module):
     axis_names: AxisNames = ()
     up: bool = False
     collect: bool = False
+    rotary: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -116,7 +124,7 @@ class BasicTransformerBlock(nn.Module):
             hidden = guide_by_global(grid, context_map, t, layered.t_guided, layer, self.axis_names).reshape(b, h * w, c)
         shared = layer if layered and self.up and layered.layer_shared else None
         attend = Attention(self.heads, self.axis_names, self.dtype, name="attn1")
-        x = x + attend(hidden, hidden, kv_role, shared)[0]
+        x = x + attend(hidden, hidden, kv_role, shared, grid=(h, w) if self.rotary else None)[0]
 
         z = norm("norm2")
         attend = Attention(self.heads, self.axis_names, self.dtype, name="attn2")
@@ -158,7 +166,14 @@ class Transformer2D(nn.Module):
         collected = []
         for i in range(self.config.transformer_layers_per_block):
             block = BasicTransformerBlock(
-                self.heads, self.layered, self.axis_names, self.up, self.collect, self.dtype, name=f"transformer_blocks_{i}"
+                self.heads,
+                self.layered,
+                self.axis_names,
+                self.up,
+                self.collect,
+                self.config.rotary,
+                self.dtype,
+                name=f"transformer_blocks_{i}",
             )
             hidden, found = block(hidden, prompt, t, layer, context_map)
             collected += [found] if found is not None else []
