@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 
 from dreamlayer_jax.compositing import composite, from_uint8, to_uint8
 from dreamlayer_jax.layer_axis import Role
@@ -30,6 +30,23 @@ class Layer:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class KeptLatents:
+    """The layer batch's `latent_scaled` from T_H down (paper §3.3): what harmonisation and editing start from, without generating again."""
+
+    t: Int32[np.ndarray, " s"]
+    """Timesteps, noisiest first."""
+    states: Float32[np.ndarray, "s l h w c"]
+    """Latents of [background, foregrounds, global] at each."""
+    clean: Float32[np.ndarray, "l h w c"]
+
+    def __post_init__(self) -> None:
+        if self.states.shape != (len(self.t), *self.clean.shape):
+            raise ValueError(
+                f"kept latents are a state for each of {len(self.t)} timesteps, each of {self.clean.shape}; got {self.states.shape}"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class LayeredImage:
     """A scene of k layers (paper §1), far to near, with the global picture I^{k+1} and the foregrounds' context maps M_G (Eq. 5)."""
 
@@ -43,6 +60,9 @@ class LayeredImage:
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """How it was made (steps, guidance, …): anything JSON can hold."""
     model: str = ""
+    composite_rgb: UInt8[np.ndarray, "h w 3"] | None = None
+    """The layers harmonised (IRH, Eq. 12): shadows and contact appear, the foregrounds stay what they are."""
+    kept: KeptLatents | None = None
 
     def __post_init__(self) -> None:
         expected = [Role.BACKGROUND] + [Role.FOREGROUND] * (len(self.layers) - 1)
@@ -53,7 +73,10 @@ class LayeredImage:
         if not (self.background.rgba_straight[..., 3] == 255).all():
             raise ValueError("the background must be opaque: every alpha 255")
         _require_uint8(self.global_rgb, 3, "the global picture")
+        if self.composite_rgb is not None:
+            _require_uint8(self.composite_rgb, 3, "the composite")
         shapes = {layer.rgba_straight.shape[:2] for layer in self.layers} | {self.global_rgb.shape[:2]}
+        shapes |= set() if self.composite_rgb is None else {self.composite_rgb.shape[:2]}
         if len(shapes) != 1:
             raise ValueError(f"every layer and the global picture share one canvas; got sizes {sorted(shapes)} (height, width)")
         shape = self.context_maps.shape

@@ -1,24 +1,30 @@
-"""`DreamLayer`: a model with its tokenizer, and what it does for a person, on top of the pure functions in `diffusion`."""
+"""`DreamLayer`: a model with its tokenizer, and what it does for a person. The work itself is in `tasks` and `diffusion`."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import UInt8
 
-from dreamlayer_jax.compositing import to_uint8
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.diffusion.decode import decode_layers
-from dreamlayer_jax.diffusion.generate import generate_layers
+from dreamlayer_jax.diffusion.decompose import Method
+from dreamlayer_jax.diffusion.harmonize import T_H, T_H_END
 from dreamlayer_jax.diffusion.predict import Params
-from dreamlayer_jax.layer_axis import Role
-from dreamlayer_jax.layered_image import Layer, LayeredImage
+from dreamlayer_jax.diffusion.schedule import alphas_cumprod
+from dreamlayer_jax.editing.edits import Edit
+from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.prompts import TokenBatch, tokenize
 from dreamlayer_jax.request import RequestError, check_request
+from dreamlayer_jax.tasks.assemble import Window
+from dreamlayer_jax.tasks.edit import edit_layers
+from dreamlayer_jax.tasks.image_to_layers import image_to_layers
+from dreamlayer_jax.tasks.text_to_layers import text_to_layers
 from dreamlayer_jax.weights.checkpoint_folder import load_pretrained
 from dreamlayer_jax.weights.shipped import model_folder
 
@@ -50,9 +56,11 @@ class DreamLayer:
         seed: int = 0,
         steps: int = 50,
         guidance: float | None = None,
+        given: Mapping[int, UInt8[np.ndarray, "h w 4"]] | None = None,
+        harmonize: Window | None = (T_H, T_H_END),
         on_step: Callable[[int], None] | None = None,
     ) -> LayeredImage:
-        """Text to layers (paper §9): DDIM with classifier-free guidance.
+        """Text to layers (paper §9): DDIM with classifier-free guidance, then harmonisation (§3.3).
 
         Args:
             background: prompt of the background.
@@ -60,6 +68,9 @@ class DreamLayer:
             seed: of the starting noise; the same seed gives the same bytes on the same machine.
             steps: DDIM steps.
             guidance: classifier-free guidance weight, 1 is none; the model's own default where not given.
+            given: layers that are known already (0 the background, 1 the farthest foreground, …), straight RGBA of the model's size; they
+                stay as they are and the others are made for them. Their prompts are still needed.
+            harmonize: (T_H, T'_H); None leaves the composite out.
             on_step: called now and then with the number of steps done.
 
         Raises:
@@ -68,28 +79,79 @@ class DreamLayer:
         """
         foregrounds = list(foregrounds) if not isinstance(foregrounds, str) else foregrounds
         check_request(background=background, foregrounds=foregrounds, seed=seed, steps=steps, guidance=guidance)
-        guidance = self.config.guidance if guidance is None else guidance
-        prompts = [background, *foregrounds]
-        tokens = self._tokens(prompts, steps)
-        generated = generate_layers(
-            self.config, self.params, tokens, self._empty_ids(), jax.random.key(seed), steps=steps, guidance=guidance, on_step=on_step
-        )
-        decoded = decode_layers(self.config, {name: self.params[name] for name in ("vae", "layer_decoder")}, generated.latents)
-        rgba = np.asarray(to_uint8(decoded.rgba_straight_01))[:, 0]
-        return LayeredImage(
-            layers=tuple(
-                Layer(prompt=prompt, role=Role.FOREGROUND if i else Role.BACKGROUND, rgba_straight=pixels)
-                for i, (prompt, pixels) in enumerate(zip(prompts, rgba, strict=True))
-            ),
-            global_rgb=np.asarray(to_uint8(decoded.global_rgb_01))[0],
-            context_maps=np.asarray(generated.context_maps, np.float32)[1:-1, 0],
+        return text_to_layers(
+            self,
+            [background, *foregrounds],
             seed=seed,
-            settings={"steps": steps, "guidance": guidance},
-            model=self.config.name,
+            steps=steps,
+            guidance=self.config.guidance if guidance is None else guidance,
+            given=given or {},
+            window=harmonize or (0, 0),
+            on_step=on_step,
         )
 
-    def _tokens(self, prompts: list[str], steps: int) -> TokenBatch:
-        """Token ids of one scene, after the checks that depend on the model."""
+    def edit(
+        self,
+        image: LayeredImage,
+        edits: Sequence[Edit],
+        *,
+        seed: int | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        harmonize: Window = (T_H, T_H_END),
+    ) -> LayeredImage:
+        """Edits a scene and harmonises it again (paper §4.4, Eq. 13): shadows follow, cut objects come out whole.
+
+        Args:
+            image: from `generate`, `decompose`, `edit`, `LayeredImage.load`, or built from anyone's layers.
+            edits: of `dreamlayer_jax.editing.edits`; layers are named by their number in `image`.
+            seed: of the noise of what is made anew; the image's own by default.
+            steps: DDIM steps; the image's own by default.
+            guidance: the image's own by default, else the model's.
+            harmonize: (T_H, T'_H).
+
+        Raises:
+            RequestError: an edit names a layer that is not there, or the model cannot make what is asked for.
+        """
+        seed = image.seed if seed is None else seed
+        steps = image.settings.get("steps", 50) if steps is None else steps
+        guidance = image.settings.get("guidance", self.config.guidance) if guidance is None else guidance
+        prompts = [layer.prompt for layer in image.layers]
+        check_request(background=prompts[0], foregrounds=prompts[1:], seed=seed, steps=steps, guidance=guidance)
+        return edit_layers(self, image, edits, seed=seed, steps=steps, guidance=guidance, window=harmonize)
+
+    def decompose(
+        self,
+        picture: UInt8[np.ndarray, "h w 3"],
+        *,
+        background: str,
+        foregrounds: Sequence[str],
+        seed: int = 0,
+        steps: int = 50,
+        guidance: float | None = None,
+        method: Method = "replay",
+    ) -> LayeredImage:
+        """Image to layers (paper Appendix E).
+
+        Args:
+            picture: RGB of any size (`dreamlayer_jax.picture.read_picture`), fitted to the model's canvas; the layers come in its size.
+            background: what the picture's background shows.
+            foregrounds: what its foregrounds show, far to near.
+            seed: of the noise that method "given" starts from.
+            steps: DDIM steps of the inversion, and again of the denoising.
+            guidance: classifier-free guidance weight of the denoising; the model's own default where not given.
+            method: "inversion" (the paper's), "replay" or "given": see `dreamlayer_jax.diffusion.decompose`.
+
+        Raises:
+            RequestError: the model cannot make what is asked for.
+        """
+        foregrounds = list(foregrounds) if not isinstance(foregrounds, str) else foregrounds
+        check_request(background=background, foregrounds=foregrounds, seed=seed, steps=steps, guidance=guidance)
+        guidance = self.config.guidance if guidance is None else guidance
+        return image_to_layers(self, picture, [background, *foregrounds], seed=seed, steps=steps, guidance=guidance, method=method)
+
+    def tokens(self, prompts: Sequence[str], steps: int = 1) -> TokenBatch:
+        """Token ids of one scene, background first, after the checks that depend on the model."""
         most, timesteps = self.config.layered.max_foregrounds, self.config.schedule.num_train_timesteps
         if len(prompts) - 1 > most:
             raise RequestError(f"{len(prompts) - 1} foregrounds were given; the model {self.config.name!r} makes at most {most}")
@@ -97,5 +159,16 @@ class DreamLayer:
             raise RequestError(f"steps is {steps}; the model {self.config.name!r} has {timesteps} timesteps, so give 1 to {timesteps}")
         return tokenize(self.tokenizer, [[prompt] for prompt in prompts], self.config.text.max_position_embeddings)
 
-    def _empty_ids(self) -> np.ndarray:
+    @cached_property
+    def empty_ids(self) -> np.ndarray:
+        """Token ids (t,) of the empty prompt."""
         return tokenize(self.tokenizer, [[""]], self.config.text.max_position_embeddings).ids[0, 0]
+
+    @cached_property
+    def alphas_cumprod(self) -> np.ndarray:
+        """ᾱ_t for t = 0 … T − 1."""
+        return np.asarray(alphas_cumprod(self.config.schedule))
+
+    def decoders(self) -> Params:
+        """The parameters that turn latents into pictures."""
+        return {name: self.params[name] for name in ("vae", "layer_decoder")}

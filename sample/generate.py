@@ -11,6 +11,7 @@ import tyro
 
 from dreamlayer_jax.export.folder import new_folder, require_free
 from dreamlayer_jax.request import MAX_SEED, RequestError, check_request
+from sample.scene_options import Harmonize, outside_failures
 from sample.vocabulary import read_vocabulary, warning_for
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ class Generate:
     """Denoising steps, 1 to 1000."""
     guidance: float | None = None
     """Classifier-free guidance weight, 1 is none; the model's own by default."""
+    no_harmonize: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Leave out the harmonised composite and its second pass."""
+    harmonize: tyro.conf.OmitArgPrefixes[Harmonize] = Harmonize()
     count: int = 1
     """How many scenes, with the seeds seed, seed + 1, …"""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -81,15 +85,10 @@ class Generate:
                         seed=self.seed + i,
                         steps=self.steps,
                         guidance=self.guidance,
+                        harmonize=None if self.no_harmonize else self.harmonize.window,
                         on_step=lambda done, i=i: bar.update(i * self.steps + done - bar.n),
                     )
                 )
         return images
 
-    @staticmethod
-    def failures() -> tuple[type[Exception], ...]:
-        """What can go wrong outside this program; anything else is a bug and shows its traceback."""
-        from dreamlayer_jax.prompts import PromptError
-        from dreamlayer_jax.weights.convert import WeightsError
-
-        return RequestError, PromptError, WeightsError, OSError
+    failures = staticmethod(outside_failures)

@@ -1,49 +1,39 @@
-"""Text to layers (paper §9): DDIM over the layer batch with classifier-free guidance, one jitted scan."""
+"""Text to layers (paper §9), from noise; and, with some layers given, any layers from any others."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.diffusion.ddim import ddim_step
-from dreamlayer_jax.diffusion.guidance import guided
-from dreamlayer_jax.diffusion.predict import Params, encode_layers, predict
-from dreamlayer_jax.diffusion.schedule import alphas_cumprod, final_alpha_cumprod, timesteps
-from dreamlayer_jax.layer_axis import LayerContext
-from dreamlayer_jax.prompts import TokenBatch, doubled
-
-
-@flax.struct.dataclass
-class Steps:
-    """The part of a sampling run that is still to be done, noisiest first."""
-
-    t: Int[Array, " s"]
-    alpha_t: Float[Array, " s"]
-    alpha_next: Float[Array, " s"]
+from dreamlayer_jax.diffusion.denoise import Given, Trajectory, ddim_steps, denoise, guidance_contexts, lay, noised
+from dreamlayer_jax.diffusion.predict import Params
+from dreamlayer_jax.prompts import TokenBatch
 
 
 @flax.struct.dataclass
 class GeneratedLatents:
-    """Clean latents of the layer batch, and each layer's context map M_G^{f,N} as a mean over the steps."""
+    """The layer batch on its way from noise, and each layer's context map M_G^{f,N} as a mean over the steps."""
 
-    latents: Float[Array, "l b h w c"]
+    trajectory: Trajectory
     context_maps: Float[Array, "l b mh mw"]
 
+    @property
+    def latents(self) -> Float[Array, "l b h w c"]:
+        """The clean latents."""
+        return self.trajectory.clean
 
-def ddim_steps(config: DreamLayerConfig, steps: int) -> Steps:
-    """Timesteps with their ᾱ before and after each step."""
-    t = timesteps(config.schedule, steps)
-    alpha = np.asarray(alphas_cumprod(config.schedule))
-    previous = t - config.schedule.num_train_timesteps // steps
-    alpha_next = np.where(previous >= 0, alpha[np.maximum(previous, 0)], final_alpha_cumprod(config.schedule))
-    return Steps(t=t, alpha_t=alpha[t], alpha_next=alpha_next.astype(np.float32))
+
+@flax.struct.dataclass
+class KnownLatents:
+    """Clean `latent_scaled` of a layer batch of which `mask` is 1 where it is known; the rest may hold anything."""
+
+    latents: Float[Array, "l b h w c"]
+    mask: Float[Array, "l b h w 1"]
 
 
 def starting_noise(config: DreamLayerConfig, rng: Array, layers: int, batch: int, height: int, width: int) -> Float[Array, "l b h w c"]:
@@ -52,37 +42,6 @@ def starting_noise(config: DreamLayerConfig, rng: Array, layers: int, batch: int
     drawn = 1 if config.layered.same_noise else layers
     z = jax.random.normal(rng, (drawn, batch, height // down, width // down, config.unet.in_channels))
     return jnp.broadcast_to(z, (layers, *z.shape[1:]))
-
-
-@partial(jax.jit, static_argnames=("config",))
-def guidance_contexts(config: DreamLayerConfig, params: Params, ids: Array, words: Array, empty_ids: Array) -> LayerContext:
-    """Contexts of [without prompts, with prompts] along `b`; `params` needs "text_encoder" and "layer_assign"."""
-    empty = jnp.broadcast_to(empty_ids, ids.shape)
-    return doubled(
-        encode_layers(config, params, empty, jnp.zeros_like(words), empty_ids), encode_layers(config, params, ids, words, empty_ids)
-    )
-
-
-@partial(jax.jit, static_argnames=("config",))
-def denoise(
-    config: DreamLayerConfig,
-    unet_params: Params,
-    z: Float[Array, "l b h w c"],
-    contexts: LayerContext,
-    steps: Steps,
-    guidance: Float[Array, ""],
-) -> tuple[Float[Array, "l b h w c"], Float[Array, "s l b mh mw"]]:
-    """Runs the given DDIM steps; `contexts` are doubled for guidance. Returns the latents and each step's context maps."""
-
-    def step(z: Array, now: Steps) -> tuple[Array, Array]:
-        t = jnp.broadcast_to(now.t, (2 * z.shape[1],))
-        out = predict(config, unet_params, jnp.concatenate([z, z], axis=1), t, contexts)
-        prediction = guided(out.sample, guidance, axis=1)
-        z = ddim_step(config.schedule.prediction_type, z, prediction, now.alpha_t, now.alpha_next)
-        maps = out.maps.in_global[:, z.shape[1] :] if out.maps is not None else jnp.zeros((*z.shape[:2], 1, 1))
-        return z, maps
-
-    return jax.lax.scan(step, z, steps)
 
 
 def generate_layers(
@@ -94,35 +53,39 @@ def generate_layers(
     steps: int = 50,
     guidance: float = 7.5,
     size: tuple[int, int] | None = None,
+    known: KnownLatents | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> GeneratedLatents:
-    """Text to layers (paper §9).
+    """Text to layers, some of them given or none.
 
     Args:
         config: the model.
         params: "unet", "text_encoder" and "layer_assign".
         tokens: of k layers, background first, b scenes.
         empty_ids: token ids of the empty prompt.
-        rng: key of the starting noise.
+        rng: key of the starting noise; what is known is noised with the same.
         steps: DDIM steps, 1 … T.
         guidance: classifier-free guidance weight; 1 is none.
         size: height and width in pixels; the model's own by default.
+        known: layers (or parts of them) that stay as they are, and that the others are made for.
         on_step: called with the number of steps done, about ten times; the scan is then run in that many equal pieces.
     """
     height, width = size or (config.sample_size, config.sample_size)
     k, batch = tokens.words.shape
-    contexts = guidance_contexts(
-        config, {"text_encoder": params["text_encoder"], "layer_assign": params["layer_assign"]}, tokens.ids, tokens.words, empty_ids
-    )
+    contexts = guidance_contexts(config, params, tokens, empty_ids)
     z = starting_noise(config, rng, k + 1, batch, height, width)
     run = ddim_steps(config, steps)
+    straight = None if known is None else noised(known.latents, z, run)
     piece = steps if on_step is None else max(n for n in range(1, max(1, steps // 10) + 1) if steps % n == 0)
-    total = 0.0
+    states, maps = [], 0.0
     for done in range(0, steps, piece):
-        now = jax.tree.map(lambda x, done=done: x[done : done + piece], run)
-        z, maps = denoise(config, params["unet"], z, contexts, now, jnp.float32(guidance))
-        total = total + maps.sum(axis=0)
+        part = slice(done, done + piece)
+        given = None if known is None else Given(trajectory=straight.replace(states=straight.states[part]), mask=known.mask)
+        out = denoise(config, params["unet"], z, contexts, run[part], jnp.float32(guidance), given)
+        z, maps = out.trajectory.clean, maps + out.context_maps.sum(axis=0)
+        states.append(out.trajectory.states)
         if on_step is not None:
             jax.block_until_ready(z)
             on_step(done + piece)
-    return GeneratedLatents(latents=z, context_maps=total / steps)
+    clean = z if known is None else lay(known.latents, z, known.mask)
+    return GeneratedLatents(trajectory=Trajectory(states=jnp.concatenate(states), clean=clean), context_maps=maps / steps)

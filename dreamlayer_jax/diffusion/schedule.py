@@ -48,6 +48,11 @@ def add_noise(alpha: Float[Array, " b"], clean: Float[Array, "b *n"], noise: Flo
     return _like(jnp.sqrt(alpha), clean) * clean + _like(jnp.sqrt(1 - alpha), clean) * noise
 
 
+def noise_of(z: Float[Array, "*n"], clean: Float[Array, "*n"], alpha: Float[Array, ""]) -> Float[Array, "*n"]:
+    """ε of z_t = √ᾱ_t z_0 + √(1 − ᾱ_t) ε."""
+    return (z - jnp.sqrt(alpha) * clean) / jnp.sqrt(1 - alpha)
+
+
 def target(kind: PredictionType, alpha: Float[Array, " b"], clean: Float[Array, "b *n"], noise: Float[Array, "b *n"]) -> Array:
     """What the network learns to predict: ε, v or z_0."""
     if kind == "epsilon":

@@ -10,7 +10,7 @@ from diffusers import DDIMScheduler
 
 from dreamlayer_jax.config import ScheduleConfig, pocket
 from dreamlayer_jax.diffusion.ddim import ddim_step
-from dreamlayer_jax.diffusion.generate import ddim_steps
+from dreamlayer_jax.diffusion.denoise import ddim_steps
 from dreamlayer_jax.diffusion.schedule import alphas_cumprod, timesteps
 
 

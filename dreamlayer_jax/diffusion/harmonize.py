@@ -1,0 +1,90 @@
+"""Information Retained Harmonization, IRH (paper §3.3): layers become one picture in latent space, and shadows and contact appear.
+
+Eq. 12, for t in [T'_H, T_H]:   ẑ^m = ẑ^1 Π_{i≥2} (1 − I_α^i) + Σ_{i≥2} z^i I_α^i Π_{f>i} (1 − I_α^f)
+
+z are the latents kept from the layers' own denoising, ẑ this pass's: it starts as the background at T_H, the foregrounds are laid into it
+while t ≥ T'_H, and then it runs free to 0. Editing (Eq. 13) is the same with op(z^i) and op(I_α^i): see `tasks/edit`.
+
+Layers that were denoised from independent noises do not fuse well where alpha is soft: a z^1 + (1 − a) z^2 has too little noise there, and the
+network takes that for haze. With `one_noise` the foregrounds are laid in under the background's noise, √ᾱ_t z_0^i + √(1 − ᾱ_t) ε^1, so that ẑ^m is the
+fused clean latent under ordinary noise.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.diffusion.ddim import ddim_step
+from dreamlayer_jax.diffusion.denoise import Steps, Trajectory, guided_prediction
+from dreamlayer_jax.diffusion.predict import Params
+from dreamlayer_jax.diffusion.schedule import add_noise, noise_of
+from dreamlayer_jax.layer_axis import LayerContext
+
+T_H, T_H_END = 600, 400  # T_H and T'_H of Table 4
+
+
+def fuse(
+    background: Float[Array, "b h w c"], foregrounds: Float[Array, "f b h w c"], alphas: Float[Array, "f b h w 1"]
+) -> Float[Array, "b h w c"]:
+    """Eq. 12: the foregrounds, far to near, over the background."""
+    fused = background
+    for z, alpha in zip(foregrounds, alphas, strict=True):
+        fused = fused * (1 - alpha) + z * alpha
+    return fused
+
+
+def alpha_at_latent(alpha: Float[Array, "f b H W"], height: int, width: int) -> Float[Array, "f b h w 1"]:
+    """Alpha at the latent's resolution: the mean over each latent's pixels."""
+    return jax.image.resize(alpha, (*alpha.shape[:2], height, width), "linear", antialias=True)[..., None]
+
+
+@partial(jax.jit, static_argnames=("config", "t_end", "alone", "one_noise"))
+def harmonize(
+    config: DreamLayerConfig,
+    unet_params: Params,
+    kept: Trajectory,
+    alpha: Float[Array, "f b H W"],
+    contexts: LayerContext,
+    run: Steps,
+    guidance: Float[Array, ""],
+    t_end: int = T_H_END,
+    alone: bool = False,
+    one_noise: bool = True,
+) -> Trajectory:
+    """The second pass, from T_H to 0, of the fused latent ẑ^m in the global slot of the layer batch.
+
+    Args:
+        kept: the layer batch's latents over the steps of `run`; the global layer's are not used.
+        alpha: the foregrounds' I_α in [0, 1], at the picture's resolution.
+        contexts: doubled for guidance.
+        run: the steps from T_H down, as many as `kept` has states.
+        guidance: classifier-free guidance weight.
+        t_end: T'_H, the last timestep at which the foregrounds are laid in.
+        one_noise: lay the foregrounds in under the background's noise; False: as they were kept.
+        alone: denoise ẑ^m by itself, under the global prompt, instead of beside the kept layers.
+
+    Returns:
+        The trajectory of ẑ^m, without a layer axis: states (s, b, h, w, c) and the clean latent (b, h, w, c).
+    """
+    if len(run.t) == 0:
+        raise ValueError("there is no step from T_H down: harmonisation needs a T_H of at least the smallest timestep")
+    alphas = alpha_at_latent(alpha, *kept.clean.shape[2:4])
+    contexts = jax.tree.map(lambda x: x[-1:], contexts) if alone else contexts
+
+    noise = noise_of(kept.states[0, 0], kept.clean[0], run.alpha_t[0])
+
+    def step(z: Array, now: tuple[Steps, Array]) -> tuple[Array, Array]:
+        at, layers = now
+        foregrounds = add_noise(at.alpha_t, kept.clean[1:-1], noise) if one_noise else layers[1:-1]
+        z = jnp.where(at.t >= t_end, fuse(z, foregrounds, alphas), z)
+        batch = z[None] if alone else jnp.concatenate([layers[:-1], z[None]])
+        prediction, _ = guided_prediction(config, unet_params, batch, at.t, contexts, guidance)
+        return ddim_step(config.schedule.prediction_type, z, prediction[-1], at.alpha_t, at.alpha_next), z
+
+    clean, states = jax.lax.scan(step, kept.states[0, 0], (run, kept.states))
+    return Trajectory(states=states, clean=clean)

@@ -1,0 +1,66 @@
+"""DDIM inversion of a picture in every slot of the layer batch (paper Appendix E, Eq. 14-16).
+
+Eq. 14-16: M(i, j) = 0 for the global layer's keys and −∞ for all others, so that in layer-shared attention every slot sees the picture
+alone. That is what marking every other layer as padding does.
+
+A step up solves ddim_step(z_s) = z_t for z_s: the prediction is first made at z_t (as DDIMInverseScheduler does), then at the z_s it gave.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.diffusion.ddim import ddim_step
+from dreamlayer_jax.diffusion.denoise import Steps, Trajectory
+from dreamlayer_jax.diffusion.predict import Params, predict
+from dreamlayer_jax.diffusion.schedule import clean_and_noise
+from dreamlayer_jax.layer_axis import LayerContext, Role
+
+
+def see_global_only(layers: LayerContext) -> LayerContext:
+    """The layer batch with every key but the global layer's masked out (Eq. 14-16)."""
+    is_global = (layers.role == Role.GLOBAL).reshape(-1, 1)
+    return layers.replace(valid=jnp.broadcast_to(is_global, layers.valid.shape))
+
+
+@partial(jax.jit, static_argnames=("config", "refinements"))
+def invert(
+    config: DreamLayerConfig,
+    unet_params: Params,
+    clean: Float[Array, "l b h w c"],
+    layers: LayerContext,
+    run: Steps,
+    refinements: int = 2,
+) -> Trajectory:
+    """The trajectory that DDIM, at guidance 1 and with the same `layers`, would take to `clean`.
+
+    Args:
+        clean: `latent_scaled` of every slot.
+        layers: prompts of the slots; for the paper's masked inversion, `see_global_only(layers)`.
+        run: the sampling run's steps, noisiest first.
+        refinements: predictions made again at each step; 0 is plain DDIM inversion.
+
+    Returns:
+        States noisiest first, as `denoise` gives them: its first is where sampling starts from.
+    """
+    kind = config.schedule.prediction_type
+
+    def step(z_t: Array, at: Steps) -> tuple[Array, Array]:
+        t = jnp.broadcast_to(at.t, z_t.shape[1:2])
+        prediction = predict(config, unet_params, z_t, t, layers).sample
+        first = ddim_step(kind, z_t, prediction, at.alpha_next, at.alpha_t)
+
+        def refine(_: int, z_s: Array) -> Array:
+            _, noise = clean_and_noise(kind, at.alpha_t, z_s, predict(config, unet_params, z_s, t, layers).sample)
+            return ddim_step("epsilon", z_t, noise, at.alpha_next, at.alpha_t)
+
+        z_s = jax.lax.fori_loop(0, refinements, refine, first)
+        return z_s, z_s
+
+    _, states = jax.lax.scan(step, clean, jax.tree.map(jnp.asarray, run), reverse=True)
+    return Trajectory(states=states, clean=clean)

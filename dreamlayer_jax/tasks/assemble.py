@@ -1,0 +1,94 @@
+"""From latents to a `LayeredImage`: pictures, the harmonised composite, and the latents kept for later edits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from dreamlayer_jax.compositing import from_uint8, to_uint8
+from dreamlayer_jax.diffusion.decode import decode_latents
+from dreamlayer_jax.diffusion.denoise import Trajectory, ddim_steps, guidance_contexts
+from dreamlayer_jax.diffusion.harmonize import harmonize
+from dreamlayer_jax.layer_axis import Role
+from dreamlayer_jax.layered_image import KeptLatents, Layer
+from dreamlayer_jax.request import RequestError
+
+if TYPE_CHECKING:
+    from dreamlayer_jax.pipeline import DreamLayer
+
+Window = tuple[int, int]
+
+
+def check_window(window: Window, timesteps: int) -> None:
+    """Raises `RequestError` unless (T_H, T'_H) is a window of the schedule; (0, 0) is no harmonisation."""
+    start, end = window
+    if not 0 <= end <= start <= timesteps:
+        raise RequestError(f"the harmonisation window is T_H {start}, T'_H {end}; give {timesteps} >= T_H >= T'_H >= 0")
+
+
+def as_layers(prompts: list[str], rgba_straight: UInt8[np.ndarray, "k h w 4"]) -> tuple[Layer, ...]:
+    """Background first, then the foregrounds."""
+    return tuple(
+        Layer(prompt=prompt, role=Role.FOREGROUND if i else Role.BACKGROUND, rgba_straight=pixels)
+        for i, (prompt, pixels) in enumerate(zip(prompts, rgba_straight, strict=True))
+    )
+
+
+def keep(model: DreamLayer, trajectory: Trajectory, steps: int, t_start: int) -> KeptLatents:
+    """The part of one scene's trajectory from T_H down."""
+    run = ddim_steps(model.config, steps).below(t_start)
+    kept = trajectory.last(len(run.t)) if len(run.t) else trajectory.replace(states=trajectory.states[:0])
+    return KeptLatents(
+        t=np.asarray(run.t, np.int32), states=np.asarray(kept.states[:, :, 0], np.float32), clean=np.asarray(kept.clean[:, 0], np.float32)
+    )
+
+
+def harmonized(
+    model: DreamLayer,
+    prompts: list[str],
+    kept: KeptLatents,
+    alpha: UInt8[np.ndarray, "f H W"],
+    *,
+    steps: int,
+    guidance: float,
+    window: Window,
+) -> tuple[UInt8[np.ndarray, "H W 3"], KeptLatents]:
+    """IRH (Eq. 12): the composite, and the kept latents with its own in the global slot.
+
+    Raises:
+        RequestError: the kept latents begin below T_H.
+    """
+    start, end = window
+    run = ddim_steps(model.config, steps).below(start)
+    if len(run.t) == 0 or len(run.t) > len(kept.t):
+        begin, final = int(kept.t[0]) if len(kept.t) else 0, int(ddim_steps(model.config, steps).t[-1])
+        raise RequestError(
+            f"T_H is {start}, but the kept latents begin at timestep {begin} and the last of {steps} steps is at {final}: give one between"
+        )
+    trajectory = Trajectory(states=jnp.asarray(kept.states[-len(run.t) :, :, None]), clean=jnp.asarray(kept.clean[:, None]))
+    contexts = guidance_contexts(model.config, model.params, model.tokens(prompts), model.empty_ids)
+    fused = harmonize(
+        model.config,
+        model.params["unet"],
+        trajectory,
+        jnp.asarray(from_uint8(alpha))[:, None],
+        contexts,
+        jax.tree.map(jnp.asarray, run),
+        jnp.float32(guidance),
+        t_end=end,
+    )
+    states = kept.states[-len(run.t) :].copy()
+    states[:, -1] = np.asarray(fused.states[:, 0])
+    clean = kept.clean.copy()
+    clean[-1] = np.asarray(fused.clean[0])
+    composite = to_uint8(np.asarray(decode_latents(model.config, model.params["vae"], fused.clean))[0])
+    return composite, KeptLatents(t=np.asarray(run.t, np.int32), states=states, clean=clean)
+
+
+def mean_maps(context_maps: Float[np.ndarray, "l b mh mw"]) -> Float[np.ndarray, "f mh mw"]:
+    """The foregrounds' maps of the one scene."""
+    return np.asarray(context_maps, np.float32)[1:-1, 0]

@@ -1,0 +1,54 @@
+"""Image to layers (paper Appendix E), for a picture of any size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import UInt8
+
+from dreamlayer_jax.canvas import Canvas
+from dreamlayer_jax.compositing import from_uint8, to_uint8
+from dreamlayer_jax.diffusion.decode import decode_layers
+from dreamlayer_jax.diffusion.decompose import METHODS, Method, decompose_layers
+from dreamlayer_jax.diffusion.encode import encode_pictures
+from dreamlayer_jax.diffusion.harmonize import T_H
+from dreamlayer_jax.layered_image import LayeredImage
+from dreamlayer_jax.request import RequestError
+from dreamlayer_jax.tasks.assemble import as_layers, keep, mean_maps
+
+if TYPE_CHECKING:
+    from dreamlayer_jax.pipeline import DreamLayer
+
+
+def image_to_layers(
+    model: DreamLayer, picture: UInt8[np.ndarray, "h w 3"], prompts: list[str], *, seed: int, steps: int, guidance: float, method: Method
+) -> LayeredImage:
+    """See `DreamLayer.decompose`."""
+    if method not in METHODS:
+        raise RequestError(f"method is {method!r}; known are {', '.join(METHODS)}")
+    if picture.ndim != 3 or picture.shape[-1] != 3 or picture.dtype != np.uint8:
+        raise RequestError(f"the picture is {picture.dtype} {picture.shape}; give uint8 of shape (h, w, 3), or a file to `read_picture`")
+    tokens = model.tokens(prompts, steps)
+    size = picture.shape[:2]
+    canvas = Canvas(size, (model.config.sample_size,) * 2)
+    placed = jnp.asarray(from_uint8(canvas.place(picture)))[None]
+    latent = encode_pictures(model.config, model.params["vae"], placed)
+    made = decompose_layers(model.config, model.params, latent, tokens, model.empty_ids, jax.random.key(seed), steps, guidance, method)
+    decoded = decode_layers(model.config, model.decoders(), made.latents)
+    rgba = np.asarray(to_uint8(decoded.rgba_straight_01))[:, 0]
+    maps = mean_maps(made.context_maps)
+    if canvas.size != canvas.onto:  # maps of the canvas, cut to the picture
+        on_canvas = np.asarray(jax.image.resize(maps, (len(maps), *canvas.onto), "linear"))
+        maps = np.stack([canvas.take(np.repeat(to_uint8(m)[..., None], 3, axis=-1))[..., 0] for m in on_canvas]).astype(np.float32) / 255
+    return LayeredImage(
+        layers=as_layers(prompts, np.stack([canvas.take(pixels) for pixels in rgba])),
+        global_rgb=canvas.take(np.asarray(to_uint8(decoded.global_rgb_01))[0]),
+        context_maps=maps,
+        seed=seed,
+        settings={"steps": steps, "guidance": guidance, "method": method},
+        model=model.config.name,
+        kept=keep(model, made.trajectory, steps, T_H),
+    )

@@ -1,0 +1,97 @@
+"""Text to layers (paper §3, §9), some layers given or none, ending with harmonisation (§3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from dreamlayer_jax.compositing import from_uint8, over_grey, to_uint8
+from dreamlayer_jax.diffusion.decode import decode_layers
+from dreamlayer_jax.diffusion.encode import encode_pictures
+from dreamlayer_jax.diffusion.generate import KnownLatents, generate_layers
+from dreamlayer_jax.diffusion.harmonize import T_H
+from dreamlayer_jax.layered_image import LayeredImage
+from dreamlayer_jax.request import RequestError
+from dreamlayer_jax.tasks.assemble import Window, as_layers, check_window, harmonized, keep, mean_maps
+
+if TYPE_CHECKING:
+    from dreamlayer_jax.pipeline import DreamLayer
+
+Given = Mapping[int, UInt8[np.ndarray, "h w 4"]]
+
+
+def text_to_layers(
+    model: DreamLayer,
+    prompts: list[str],
+    *,
+    seed: int,
+    steps: int,
+    guidance: float,
+    given: Given,
+    window: Window,
+    on_step: Callable[[int], None] | None,
+) -> LayeredImage:
+    """See `DreamLayer.generate`."""
+    check_window(window, model.config.schedule.num_train_timesteps)
+    tokens = model.tokens(prompts, steps)
+    made = generate_layers(
+        model.config,
+        model.params,
+        tokens,
+        model.empty_ids,
+        jax.random.key(seed),
+        steps=steps,
+        guidance=guidance,
+        known=known_latents(model, given, len(prompts)) if given else None,
+        on_step=on_step,
+    )
+    decoded = decode_layers(model.config, model.decoders(), made.latents)
+    rgba = np.array(to_uint8(decoded.rgba_straight_01))[:, 0]
+    for number, pixels in given.items():
+        rgba[number] = pixels
+    kept = keep(model, made.trajectory, steps, window[0] or T_H)
+    composite = None
+    if window[0]:
+        composite, _ = harmonized(model, prompts, kept, rgba[1:, ..., 3], steps=steps, guidance=guidance, window=window)
+    return LayeredImage(
+        layers=as_layers(prompts, rgba),
+        global_rgb=np.asarray(to_uint8(decoded.global_rgb_01))[0],
+        context_maps=mean_maps(made.context_maps),
+        seed=seed,
+        settings={"steps": steps, "guidance": guidance, "harmonize": list(window), "given": sorted(given)},
+        model=model.config.name,
+        composite_rgb=composite,
+        kept=kept,
+    )
+
+
+def encode_layers_on_grey(model: DreamLayer, rgba: UInt8[np.ndarray, "n H W 4"]) -> Float[np.ndarray, "n h w c"]:
+    """`latent_scaled` of layers pasted on mid-grey, as training had them (paper §2)."""
+    return np.asarray(encode_pictures(model.config, model.params["vae"], jnp.asarray(over_grey(from_uint8(rgba)))))
+
+
+def known_latents(model: DreamLayer, given: Given, k: int) -> KnownLatents:
+    """Latents and mask of the given layers among k.
+
+    Raises:
+        RequestError: a number is no layer of the scene, or pixels are not of the model's canvas, or a given background is not opaque.
+    """
+    side = model.config.sample_size
+    for number, pixels in given.items():
+        if not 0 <= number < k:
+            raise RequestError(f"layer {number} is given; the scene has layers 0 to {k - 1}")
+        if pixels.shape != (side, side, 4) or pixels.dtype != np.uint8:
+            raise RequestError(f"given layer {number} is {pixels.dtype} {pixels.shape}; the model makes uint8 ({side}, {side}, 4)")
+        if number == 0 and not (pixels[..., 3] == 255).all():
+            raise RequestError("the given background has transparent pixels; a background is opaque")
+    numbers = sorted(given)
+    latents = encode_layers_on_grey(model, np.stack([given[number] for number in numbers]))
+    whole = np.zeros((k + 1, 1, *latents.shape[1:]), np.float32)
+    mask = np.zeros((*whole.shape[:-1], 1), np.float32)
+    whole[numbers, 0], mask[numbers] = latents, 1
+    return KnownLatents(latents=jnp.asarray(whole), mask=jnp.asarray(mask))

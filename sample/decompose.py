@@ -1,0 +1,66 @@
+"""`python -m sample decompose`: a picture and prompts to image layers."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from dreamlayer_jax.export.folder import new_folder, require_free
+from dreamlayer_jax.request import check_request
+from sample.scene_options import outside_failures
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Decompose:
+    """Takes a picture apart into a background and the foregrounds that are named (paper Appendix E)."""
+
+    picture: tyro.conf.Positional[Path]
+    """A picture file of any size."""
+    background: str
+    """What is behind everything."""
+    foreground: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """One object of the picture; give the option once for each, far to near."""
+    out: Path
+    """The folder to write."""
+    method: Literal["inversion", "replay", "given"] = "replay"
+    """The paper's inversion; the same with the picture replayed beside the layers; or layers made from noise for the given picture."""
+    seed: int = 0
+    """Of the noise that method "given" starts from."""
+    steps: int = 50
+    """DDIM steps of the inversion, and again of the denoising."""
+    guidance: float | None = None
+    """Classifier-free guidance weight of the denoising; the model's own by default."""
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Replace an earlier output in the folder."""
+    weights: str = "pocket"
+    """The shipped model, or another."""
+
+    def run(self) -> None:
+        """Nothing is written unless the layers are made."""
+        check_request(background=self.background, foregrounds=self.foreground, seed=self.seed, steps=self.steps, guidance=self.guidance)
+        require_free(self.out, overwrite=self.overwrite)
+        from dreamlayer_jax.picture import read_picture
+
+        picture = read_picture(self.picture)
+        from dreamlayer_jax.export.scene_folder import write_scene
+        from dreamlayer_jax.pipeline import DreamLayer
+        from sample.compilation_cache import use_compilation_cache
+
+        use_compilation_cache()
+        image = DreamLayer.from_pretrained(self.weights).decompose(
+            picture,
+            background=self.background,
+            foregrounds=self.foreground,
+            seed=self.seed,
+            steps=self.steps,
+            guidance=self.guidance,
+            method=self.method,
+        )
+        with new_folder(self.out, overwrite=self.overwrite) as temporary:
+            write_scene(image, temporary)
+        print(f"wrote {self.out}; look at {self.out / 'sheet.png'} first")
+
+    failures = staticmethod(outside_failures)

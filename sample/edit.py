@@ -1,0 +1,108 @@
+"""`python -m sample edit`: move, resize, flip, remove, reorder, replace or add layers of a scene, and harmonise it again."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from dreamlayer_jax.export.folder import new_folder, require_free
+from dreamlayer_jax.request import RequestError
+from sample.scene_options import Harmonize, outside_failures
+
+if TYPE_CHECKING:
+    from dreamlayer_jax.editing.edits import Edit
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EditScene:
+    """Edits a scene folder; layers are named by their number there (1 is the farthest foreground). Shadows follow the objects."""
+
+    scene: tyro.conf.Positional[Path]
+    """The scene folder to edit."""
+    out: Path
+    """The folder to write."""
+    move: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """N:DX,DY: shift layer N by fractions of the canvas, right and down."""
+    resize: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """N:FACTOR: scale layer N about the middle of its lower edge."""
+    flip: tyro.conf.UseAppendAction[tuple[int, ...]] = ()
+    """N: mirror layer N left to right, in place."""
+    replace: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """N:PROMPT: make layer N anew (0 is the background)."""
+    remove: tyro.conf.UseAppendAction[tuple[int, ...]] = ()
+    """N: take layer N out."""
+    order: str = ""
+    """N,N,…: the remaining foregrounds, far to near."""
+    add: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """PROMPT: a new foreground, nearest of all."""
+    harmonize: tyro.conf.OmitArgPrefixes[Harmonize] = Harmonize()
+    seed: int | None = None
+    """Of what is made anew; the scene's own by default."""
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Replace an earlier output in the folder."""
+    weights: str | None = None
+    """The model; by default the shipped one that the scene names."""
+
+    def run(self) -> None:
+        """Applied in the order of the options above, whatever their order on the command line."""
+        from dreamlayer_jax.editing.edits import plan
+        from dreamlayer_jax.layered_image import LayeredImage
+
+        edits = self.edits()
+        require_free(self.out, overwrite=self.overwrite)
+        try:
+            image = LayeredImage.load(self.scene)
+        except ValueError as error:
+            raise RequestError(str(error)) from error
+        plan(image, edits)  # what is wrong with an edit is said before a model is loaded
+        edited = self._model(image).edit(image, edits, seed=self.seed, harmonize=self.harmonize.window)
+        from dreamlayer_jax.export.scene_folder import write_scene
+
+        with new_folder(self.out, overwrite=self.overwrite) as temporary:
+            write_scene(edited, temporary)
+        print(f"wrote {self.out}; look at {self.out / 'sheet.png'} first")
+
+    def edits(self) -> list[Edit]:
+        """The edits asked for. Raises `RequestError` for one that does not read as it should."""
+        from dreamlayer_jax.editing.edits import Add, Flip, Move, Order, Remove, Replace, Resize
+
+        edits: list[Edit] = []
+        for text in self.move:
+            number, (dx, dy) = _numbered("move", text, "N:DX,DY", lambda rest: map(float, rest.split(",", maxsplit=1)))
+            edits.append(Move(number, dx, dy))
+        edits += [Resize(*_numbered("resize", text, "N:FACTOR", float)) for text in self.resize]
+        edits += [Flip(number) for number in self.flip]
+        edits += [Replace(*_numbered("replace", text, "N:PROMPT", str)) for text in self.replace]
+        edits += [Remove(number) for number in self.remove]
+        if self.order:
+            try:
+                edits.append(Order(tuple(int(number) for number in self.order.split(","))))
+            except ValueError:
+                raise RequestError(f"--order is {self.order!r}; give layer numbers with commas between, such as 2,1") from None
+        return edits + [Add(prompt) for prompt in self.add]
+
+    def _model(self, image):
+        from dreamlayer_jax.pipeline import DreamLayer
+        from sample.compilation_cache import use_compilation_cache
+
+        use_compilation_cache()
+        return DreamLayer.from_pretrained(self.weights or image.model)
+
+    failures = staticmethod(outside_failures)
+
+
+def _numbered(option: str, text: str, form: str, read):
+    number, colon, rest = text.partition(":")
+    try:
+        if not colon:
+            raise ValueError
+        value = read(rest)
+        return int(number), (tuple(value) if isinstance(value, map) else value)
+    except ValueError:
+        raise RequestError(f"--{option} is {text!r}; give {form}, such as {EXAMPLES[option]}") from None
+
+
+EXAMPLES = {"move": "1:0.2,0", "resize": "2:1.5", "replace": '1:"a cat"'}
