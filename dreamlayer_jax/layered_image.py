@@ -43,6 +43,8 @@ class LayeredImage:
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """How it was made (steps, guidance, …): anything JSON can hold."""
     model: str = ""
+    composite_rgb: UInt8[np.ndarray, "h w 3"] | None = None
+    """The layers harmonised (IRH, Eq. 12): shadows and contact appear, the foregrounds stay what they are."""
 
     def __post_init__(self) -> None:
         expected = [Role.BACKGROUND] + [Role.FOREGROUND] * (len(self.layers) - 1)
@@ -53,7 +55,10 @@ class LayeredImage:
         if not (self.background.rgba_straight[..., 3] == 255).all():
             raise ValueError("the background must be opaque: every alpha 255")
         _require_uint8(self.global_rgb, 3, "the global picture")
+        if self.composite_rgb is not None:
+            _require_uint8(self.composite_rgb, 3, "the composite")
         shapes = {layer.rgba_straight.shape[:2] for layer in self.layers} | {self.global_rgb.shape[:2]}
+        shapes |= set() if self.composite_rgb is None else {self.composite_rgb.shape[:2]}
         if len(shapes) != 1:
             raise ValueError(f"every layer and the global picture share one canvas; got sizes {sorted(shapes)} (height, width)")
         shape = self.context_maps.shape
