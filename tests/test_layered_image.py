@@ -14,7 +14,7 @@ from dreamlayer_jax import Layer, LayeredImage
 from dreamlayer_jax.layer_axis import Role
 
 
-def scene(foregrounds: int = 2, size: tuple[int, int] = (16, 24), seed: int = 0) -> LayeredImage:
+def scene(foregrounds: int = 2, size: tuple[int, int] = (16, 24), seed: int = 0, *, harmonised: bool = False) -> LayeredImage:
     rng = np.random.default_rng(seed)
     rgba = rng.integers(0, 256, (1 + foregrounds, *size, 4), dtype=np.uint8)
     rgba[0, ..., 3] = 255
@@ -29,6 +29,7 @@ def scene(foregrounds: int = 2, size: tuple[int, int] = (16, 24), seed: int = 0)
         seed=7,
         settings={"steps": 50, "guidance": 2.5},
         model="pocket",
+        composite_rgb=rng.integers(0, 256, (*size, 3), dtype=np.uint8) if harmonised else None,
     )
 
 
@@ -42,6 +43,22 @@ def test_load_gives_back_what_save_was_given(tmp_path: Path, foregrounds: int) -
     np.testing.assert_array_equal(loaded.global_rgb, saved.global_rgb)
     np.testing.assert_array_equal(loaded.context_maps, saved.context_maps)
     assert (loaded.seed, loaded.settings, loaded.model) == (saved.seed, saved.settings, saved.model)
+
+
+def test_a_composite_is_a_file_of_its_own_and_comes_back(tmp_path: Path) -> None:
+    harmonised = scene(harmonised=True)
+    folder = harmonised.save(tmp_path / "harmonised")
+    assert "composite.png" in json.loads((folder / "scene.json").read_text())["files"]
+    np.testing.assert_array_equal(LayeredImage.load(folder).composite_rgb, harmonised.composite_rgb)
+    assert LayeredImage.load(scene().save(tmp_path / "not")).composite_rgb is None
+
+
+def test_a_folder_from_before_composites_can_be_read(tmp_path: Path) -> None:
+    folder = scene().save(tmp_path / "scene")
+    written = json.loads((folder / "scene.json").read_text())
+    del written["composite"]
+    (folder / "scene.json").write_text(json.dumps(written))
+    assert LayeredImage.load(folder).composite_rgb is None
 
 
 def test_the_folder_holds_what_the_format_promises(tmp_path: Path) -> None:
@@ -80,6 +97,8 @@ def test_the_same_image_gives_the_same_bytes(tmp_path: Path) -> None:
         ({"layers": scene().layers[1:]}, r"got \['foreground', 'foreground'\]"),
         ({"global_rgb": scene(size=(8, 24)).global_rgb}, "share one canvas"),
         ({"global_rgb": scene().global_rgb.astype(np.float32)}, r"the global picture must be uint8 of shape \(h, w, 3\); got float32"),
+        ({"composite_rgb": scene(size=(8, 24)).global_rgb}, "share one canvas"),
+        ({"composite_rgb": scene().blend[..., :1]}, r"the composite must be uint8 of shape \(h, w, 3\)"),
         ({"context_maps": scene(1).context_maps}, "one a foreground"),
         ({"context_maps": np.zeros((2, 5, 6), np.float32)}, "sides that divide the canvas"),
     ],

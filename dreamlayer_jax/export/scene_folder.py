@@ -5,6 +5,7 @@ scene.json                    prompts, order, seed, settings, file names, versio
 1_<prompt>.png …              the foregrounds, far to near
 global.png                    the whole picture as the model drew it
 blend.png                     Eq. 1 of the layers
+composite.png                 the layers harmonised, where the scene has them so
 context_1.png …               the context maps, each value a block of pixels, so that they fit the canvas
 sheet.png                     everything side by side
 """
@@ -44,6 +45,8 @@ def write_scene(image: LayeredImage, folder: Path) -> None:
     ]
     pictures = {entry["file"]: layer.rgba_straight for entry, layer in zip(layers, image.layers, strict=True)}
     pictures |= {"global.png": image.global_rgb, "blend.png": image.blend}
+    if image.composite_rgb is not None:
+        pictures["composite.png"] = image.composite_rgb
     rows, columns = (side // part for side, part in zip(image.size, image.context_maps.shape[1:], strict=True))
     for entry, context_map in zip(layers[1:], image.context_maps, strict=True):
         pictures[entry["context"]] = to_uint8(context_map).repeat(rows, axis=0).repeat(columns, axis=1)
@@ -60,6 +63,7 @@ def write_scene(image: LayeredImage, folder: Path) -> None:
         "layers": layers,
         "global": "global.png",
         "blend": "blend.png",
+        "composite": None if image.composite_rgb is None else "composite.png",
         "sheet": "sheet.png",
         "context_size": list(image.context_maps.shape[1:]),
         "files": sorted(pictures),
@@ -101,6 +105,7 @@ def _assemble(scene: dict[str, Any], folder: Path) -> LayeredImage:
         seed=scene["seed"],
         settings=scene["settings"],
         model=scene["model"],
+        composite_rgb=_pixels(folder / scene["composite"], "RGB") if scene.get("composite") else None,
     )
 
 

@@ -30,7 +30,7 @@ class Tile:
 
 
 def contact_sheet(image: LayeredImage) -> np.ndarray:
-    """The sheet as uint8 (H, W, 3): layers far to near, blend, global; under each foreground its context map.
+    """The sheet as uint8 (H, W, 3): layers far to near, blend, composite, global; under each foreground its context map.
 
     Small pictures are enlarged smoothly to 256 pixels a side, so that a 64-pixel scene can be looked at.
     """
@@ -45,6 +45,8 @@ def contact_sheet(image: LayeredImage) -> np.ndarray:
             ]
         )
     columns.append([Tile(picture=enlarge(image.blend, side), heading="blend", text="the layers laid over each other")])
+    if image.composite_rgb is not None:
+        columns.append([Tile(picture=enlarge(image.composite_rgb, side), heading="composite", text="the layers harmonised")])
     columns.append([Tile(picture=enlarge(image.global_rgb, side), heading="global", text="the whole, as the model drew it")])
     settings = [f"{name} {value}" for name, value in image.settings.items()]
     return np.asarray(lay_out(columns, title=" · ".join([image.model or "scene", f"seed {image.seed}", *settings])))

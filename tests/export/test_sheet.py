@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,11 @@ def test_every_picture_is_on_the_sheet_enlarged() -> None:
     assert area(sheet, COLOURS[1]) == tile
     assert area(sheet, COLOURS[2]) == 2 * tile  # the nearest layer is also the blend
     assert area(sheet, (77, 77, 77)) == tile
+
+
+def test_a_composite_is_shown() -> None:
+    image = dataclasses.replace(plain(COLOURS), composite_rgb=np.full((16, 16, 3), (10, 90, 170), np.uint8))
+    assert area(contact_sheet(image), (10, 90, 170)) == 256 * 256
 
 
 def test_the_sheet_grows_by_a_column_a_foreground() -> None:
