@@ -10,7 +10,7 @@ import tyro
 
 from dreamlayer_jax.export.folder import new_folder, require_free
 from dreamlayer_jax.request import RequestError
-from sample.scene_options import Harmonize, outside_failures
+from sample.scene_options import HARMONIZE, Harmonize, outside_failures
 
 if TYPE_CHECKING:
     from dreamlayer_jax.editing.edits import Edit
@@ -38,7 +38,7 @@ class EditScene:
     """N,N,…: the remaining foregrounds, far to near."""
     add: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """PROMPT: a new foreground, nearest of all."""
-    harmonize: tyro.conf.OmitArgPrefixes[Harmonize] = Harmonize()
+    harmonize: tyro.conf.OmitArgPrefixes[Harmonize] = HARMONIZE
     seed: int | None = None
     """Of what is made anew; the scene's own by default."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False

@@ -11,7 +11,7 @@ import tyro
 
 from dreamlayer_jax.export.folder import new_folder, require_free
 from dreamlayer_jax.request import MAX_SEED, RequestError, check_request
-from sample.scene_options import Harmonize, outside_failures
+from sample.scene_options import HARMONIZE, Harmonize, outside_failures
 from sample.vocabulary import read_vocabulary, warning_for
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Generate:
     """Classifier-free guidance weight, 1 is none; the model's own by default."""
     no_harmonize: tyro.conf.FlagCreatePairsOff[bool] = False
     """Leave out the harmonised composite and its second pass."""
-    harmonize: tyro.conf.OmitArgPrefixes[Harmonize] = Harmonize()
+    harmonize: tyro.conf.OmitArgPrefixes[Harmonize] = HARMONIZE
     count: int = 1
     """How many scenes, with the seeds seed, seed + 1, …"""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False

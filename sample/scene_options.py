@@ -24,6 +24,9 @@ class Harmonize:
         return self.t_h, self.t_h_end
 
 
+HARMONIZE = Harmonize()
+
+
 def outside_failures() -> tuple[type[Exception], ...]:
     """What can go wrong outside this program; anything else is a bug and shows its traceback."""
     from dreamlayer_jax.picture import PictureError

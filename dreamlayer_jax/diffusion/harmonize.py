@@ -5,9 +5,9 @@ Eq. 12, for t in [T'_H, T_H]:   ẑ^m = ẑ^1 Π_{i≥2} (1 − I_α^i) + Σ_{i�
 z are the latents kept from the layers' own denoising, ẑ this pass's: it starts as the background at T_H, the foregrounds are laid into it
 while t ≥ T'_H, and then it runs free to 0. Editing (Eq. 13) is the same with op(z^i) and op(I_α^i): see `tasks/edit`.
 
-Layers that were denoised from independent noises do not fuse well where alpha is soft: a z^1 + (1 − a) z^2 has too little noise there, and the
-network takes that for haze. With `one_noise` the foregrounds are laid in under the background's noise, √ᾱ_t z_0^i + √(1 − ᾱ_t) ε^1, so that ẑ^m is the
-fused clean latent under ordinary noise.
+Layers denoised from independent noises do not fuse well where alpha is soft: a z^1 + (1 − a) z^2 has too little noise there, which the
+network takes for haze. With `one_noise` the foregrounds are laid in under the background's noise, √ᾱ_t z_0^i + √(1 − ᾱ_t) ε^1, so that
+ẑ^m is the fused clean latent under ordinary noise.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def harmonize(
     alphas = alpha_at_latent(alpha, *kept.clean.shape[2:4])
     contexts = jax.tree.map(lambda x: x[-1:], contexts) if alone else contexts
 
-    noise = noise_of(kept.states[0, 0], kept.clean[0], run.alpha_t[0])
+    noise = noise_of(kept.states[0, :1], kept.clean[:1], run.alpha_t[0])
 
     def step(z: Array, now: tuple[Steps, Array]) -> tuple[Array, Array]:
         at, layers = now

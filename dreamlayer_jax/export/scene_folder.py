@@ -7,11 +7,13 @@ global.png                    the whole picture as the model drew it
 blend.png                     Eq. 1 of the layers
 composite.png                 the layers harmonised, where the scene has them so
 context_1.png …               the context maps, each value a block of pixels, so that they fit the canvas
+latents.safetensors           the latents kept from T_H down, where the scene has them: what later edits start from
 sheet.png                     everything side by side
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import unicodedata
@@ -20,15 +22,18 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from dreamlayer_jax import __version__
 from dreamlayer_jax.compositing import from_uint8, to_uint8
 from dreamlayer_jax.export.folder import SCENE_FILE
 from dreamlayer_jax.export.sheet import contact_sheet
 from dreamlayer_jax.layer_axis import Role
-from dreamlayer_jax.layered_image import Layer, LayeredImage
+from dreamlayer_jax.layered_image import KeptLatents, Layer, LayeredImage
 
 FORMAT = 1
+LATENTS_FILE = "latents.safetensors"
 
 
 def slug(prompt: str) -> str:
@@ -53,6 +58,9 @@ def write_scene(image: LayeredImage, folder: Path) -> None:
     pictures["sheet.png"] = contact_sheet(image)
     for name, pixels in pictures.items():
         Image.fromarray(pixels).save(folder / name, optimize=True)
+    if image.kept is not None:
+        kept = {field.name: getattr(image.kept, field.name) for field in dataclasses.fields(image.kept)}
+        (folder / LATENTS_FILE).write_bytes(save(kept))
     scene = {
         "format": FORMAT,
         "version": __version__,
@@ -66,7 +74,8 @@ def write_scene(image: LayeredImage, folder: Path) -> None:
         "composite": None if image.composite_rgb is None else "composite.png",
         "sheet": "sheet.png",
         "context_size": list(image.context_maps.shape[1:]),
-        "files": sorted(pictures),
+        "latents": None if image.kept is None else LATENTS_FILE,
+        "files": sorted([*pictures, *([] if image.kept is None else [LATENTS_FILE])]),
     }
     (folder / SCENE_FILE).write_text(json.dumps(scene, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -106,7 +115,17 @@ def _assemble(scene: dict[str, Any], folder: Path) -> LayeredImage:
         settings=scene["settings"],
         model=scene["model"],
         composite_rgb=_pixels(folder / scene["composite"], "RGB") if scene.get("composite") else None,
+        kept=_kept(folder / scene["latents"]) if scene.get("latents") else None,
     )
+
+
+def _kept(path: Path) -> KeptLatents:
+    try:
+        return KeptLatents(**load(path.read_bytes()))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing, though {SCENE_FILE} names it") from None
+    except (SafetensorError, TypeError) as error:
+        raise ValueError(f"{path.name} is damaged: {error}") from error
 
 
 def _pixels(path: Path, mode: str) -> np.ndarray:

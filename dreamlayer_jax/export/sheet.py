@@ -48,7 +48,7 @@ def contact_sheet(image: LayeredImage) -> np.ndarray:
     if image.composite_rgb is not None:
         columns.append([Tile(picture=enlarge(image.composite_rgb, side), heading="composite", text="the layers harmonised")])
     columns.append([Tile(picture=enlarge(image.global_rgb, side), heading="global", text="the whole, as the model drew it")])
-    settings = [f"{name} {value}" for name, value in image.settings.items()]
+    settings = [f"{name} {value}" for name, value in image.settings.items() if isinstance(value, (int, float, str))]
     return np.asarray(lay_out(columns, title=" · ".join([image.model or "scene", f"seed {image.seed}", *settings])))
 
 

@@ -1,0 +1,58 @@
+"""Given layers stay where they are, and the rest is made for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dreamlayer_jax.diffusion.denoise import ddim_steps, noised
+from dreamlayer_jax.diffusion.generate import KnownLatents, generate_layers
+from dreamlayer_jax.prompts import TokenBatch
+
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def generate(config, params, scene, empty_ids) -> Any:
+    ids, words, _ = scene(2, b=1)
+
+    def run(known: KnownLatents | None = None) -> Any:
+        tokens, key = TokenBatch(ids, words), jax.random.key(0)
+        return generate_layers(config, params, tokens, empty_ids, key, steps=STEPS, guidance=2.0, known=known)
+
+    return run
+
+
+def test_what_is_given_comes_out_unchanged_and_the_rest_heeds_it(scene, generate) -> None:
+    latents, free = jnp.asarray(scene(2, b=1, seed=3)[2]), generate()
+    mask = jnp.zeros((3, 1, 4, 4, 1)).at[0].set(1.0)
+    made = generate(KnownLatents(latents=latents, mask=mask))
+    np.testing.assert_allclose(made.latents[0], latents[0], atol=1e-6)
+    assert np.abs(made.latents[1:] - free.latents[1:]).max() > 1e-2
+    assert made.trajectory.states.shape == (STEPS, 3, 1, 4, 4, 4)
+
+
+def test_nothing_given_is_plain_generation(scene, generate) -> None:
+    latents = jnp.asarray(scene(2, b=1, seed=3)[2])
+    made = generate(KnownLatents(latents=latents, mask=jnp.zeros((3, 1, 4, 4, 1))))
+    np.testing.assert_allclose(made.latents, generate().latents, atol=1e-5)
+
+
+def test_a_part_of_a_layer_can_be_given(scene, generate) -> None:
+    latents = jnp.asarray(scene(2, b=1, seed=3)[2])
+    mask = jnp.zeros((3, 1, 4, 4, 1)).at[1, :, :, :2].set(1.0)
+    made = generate(KnownLatents(latents=latents, mask=mask))
+    np.testing.assert_allclose(made.latents[1, :, :, :2], latents[1, :, :, :2], atol=1e-6)
+    assert np.abs(made.latents[1, :, :, 2:] - latents[1, :, :, 2:]).max() > 1e-2
+
+
+def test_the_straight_trajectory_has_the_marginals_of_its_timesteps(config, scene) -> None:
+    clean = jnp.asarray(scene(2, b=1)[2])
+    run = ddim_steps(config, STEPS)
+    path = noised(clean, jnp.ones_like(clean), run)
+    for state, alpha in zip(path.states, run.alpha_t, strict=True):
+        np.testing.assert_allclose(state, np.sqrt(alpha) * clean + np.sqrt(1 - alpha), atol=1e-5)
