@@ -7,6 +7,7 @@ knows the other.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal
 
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
@@ -146,6 +147,13 @@ class DreamLayerConfig:
     layer_decoder: LayerDecoderConfig
     schedule: ScheduleConfig = ScheduleConfig()
     layered: LayeredConfig = LayeredConfig()
+
+    @property
+    def side_multiple(self) -> int:
+        """Both sides of a picture must be multiples of this, in pixels: 64 for Stable Diffusion 1.5."""
+        return math.lcm(
+            self.vae.downscale * 2 ** (len(self.unet.block_out_channels) - 1), 2 ** (len(self.layer_decoder.block_out_channels) - 1)
+        )
 
 
 def sd15() -> DreamLayerConfig:

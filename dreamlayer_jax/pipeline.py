@@ -56,6 +56,7 @@ class DreamLayer:
         seed: int = 0,
         steps: int = 50,
         guidance: float | None = None,
+        size: tuple[int, int] | None = None,
         given: Mapping[int, UInt8[np.ndarray, "h w 4"]] | None = None,
         harmonize: Window | None = (T_H, T_H_END),
         on_step: Callable[[int], None] | None = None,
@@ -68,7 +69,8 @@ class DreamLayer:
             seed: of the starting noise; the same seed gives the same bytes on the same machine.
             steps: DDIM steps.
             guidance: classifier-free guidance weight, 1 is none; the model's own default where not given.
-            given: layers that are known already (0 the background, 1 the farthest foreground, …), straight RGBA of the model's size; they
+            size: height and width in pixels, multiples of `config.side_multiple`; the model's own by default.
+            given: layers that are known already (0 the background, 1 the farthest foreground, …), straight RGBA of that size; they
                 stay as they are and the others are made for them. Their prompts are still needed.
             harmonize: (T_H, T'_H); None leaves the composite out.
             on_step: called now and then with the number of steps done.
@@ -85,6 +87,7 @@ class DreamLayer:
             seed=seed,
             steps=steps,
             guidance=self.config.guidance if guidance is None else guidance,
+            size=size,
             given=given or {},
             window=harmonize or (0, 0),
             on_step=on_step,

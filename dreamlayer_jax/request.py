@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dreamlayer_jax.config import DreamLayerConfig
 
 MAX_SEED = 2**32 - 1
 
@@ -27,3 +31,10 @@ def check_request(*, background: str, foregrounds: Sequence[str], seed: int, ste
         raise RequestError(f"steps is {steps}; give at least 1")
     if guidance is not None and not (math.isfinite(guidance) and guidance >= 0):
         raise RequestError(f"guidance is {guidance}; give a number of at least 0 (1 is no guidance)")
+
+
+def check_size(config: DreamLayerConfig, size: tuple[int, int]) -> None:
+    """Raises `RequestError` unless the model can make pictures of `size` (height, width)."""
+    if any(side < 1 or side % config.side_multiple for side in size):
+        sides = f"{size[0]}x{size[1]} (height x width)"
+        raise RequestError(f"the size is {sides}; the model {config.name!r} makes sides that are multiples of {config.side_multiple}")

@@ -34,6 +34,9 @@ class Generate:
     """Denoising steps, 1 to 1000."""
     guidance: float | None = None
     """Classifier-free guidance weight, 1 is none; the model's own by default."""
+    height: int | None = None
+    """In pixels; the model's own by default, as the width."""
+    width: int | None = None
     no_harmonize: tyro.conf.FlagCreatePairsOff[bool] = False
     """Leave out the harmonised composite and its second pass."""
     harmonize: tyro.conf.OmitArgPrefixes[Harmonize] = HARMONIZE
@@ -85,6 +88,7 @@ class Generate:
                         seed=self.seed + i,
                         steps=self.steps,
                         guidance=self.guidance,
+                        size=(self.height or model.config.sample_size, self.width or model.config.sample_size),
                         harmonize=None if self.no_harmonize else self.harmonize.window,
                         on_step=lambda done, i=i: bar.update(i * self.steps + done - bar.n),
                     )

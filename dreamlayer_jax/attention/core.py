@@ -1,13 +1,17 @@
 """The one softmax attention that every block uses: O = softmax(Q Kᵀ / √d) V.
 
-Shapes: queries `(b, t, n, d)`, keys and values `(b, s, n, d)`; softmax in float32 whatever the inputs are.
+Shapes: queries `(b, t, n, d)`, keys and values `(b, s, n, d)`; softmax in float32 whatever the inputs are. Memory is linear in the tokens:
+the logits of a few queries at a time (never all t × s), or cuDNN's flash attention where it runs (half precision on an NVIDIA GPU).
 """
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from jaxtyping import Array, Bool, Float
+
+BLOCK_LOGITS = 2**21  # logits of one head and scene held at a time: 8 MiB in float32
 
 
 def attention_weights(
@@ -24,8 +28,24 @@ def attention(
     q: Float[Array, "b t n d"],
     k: Float[Array, "b s n d"],
     v: Float[Array, "b s n d"],
-    mask_keep: Bool[Array, "b #n #t s"] | None = None,
+    mask_keep: Bool[Array, "b #n 1 s"] | None = None,
 ) -> Float[Array, "b t n d"]:
-    """O = softmax(Q Kᵀ / √d) V, in the dtype of `v`."""
-    weights = attention_weights(q, k, mask_keep).astype(v.dtype)
-    return jnp.einsum("b n t s, b s n d -> b t n d", weights, v)
+    """O = softmax(Q Kᵀ / √d) V, in the dtype of `v`. `mask_keep` is the same for all queries."""
+    if jax.default_backend() == "gpu" and v.dtype in (jnp.bfloat16, jnp.float16):
+        return jax.nn.dot_product_attention(q, k, v, mask=mask_keep, implementation="cudnn")
+    block = block_of_queries(q.shape[1], k.shape[1])
+
+    def some(q: Array) -> Array:
+        weights = attention_weights(q, k, mask_keep).astype(v.dtype)
+        return jnp.einsum("b n t s, b s n d -> b t n d", weights, v)
+
+    if block == q.shape[1]:
+        return some(q)
+    blocks = rearrange(q, "b (m t) n d -> m b t n d", t=block)
+    return rearrange(jax.lax.map(jax.checkpoint(some), blocks), "m b t n d -> b (m t) n d")
+
+
+def block_of_queries(t: int, s: int) -> int:
+    """How many of `t` queries are answered at a time: the largest divisor of t whose logits over s keys fit BLOCK_LOGITS, or 1."""
+    most = min(t, max(1, BLOCK_LOGITS // s))
+    return next(block for block in range(most, 0, -1) if t % block == 0)

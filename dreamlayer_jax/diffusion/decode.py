@@ -34,20 +34,27 @@ def decode_latents(config: DreamLayerConfig, vae_params: Params, latent_scaled: 
 
 
 @partial(jax.jit, static_argnames=("config", "ensembled"))
-def decode_layers(config: DreamLayerConfig, params: Params, latents: Float[Array, "l b h w c"], ensembled: bool = False) -> DecodedLayers:
-    """Decodes the layer batch `[background, foreground…, global]`.
+def decode_foregrounds(
+    config: DreamLayerConfig, params: Params, latent_scaled: Float[Array, "n h w c"], ensembled: bool = False
+) -> Float[Array, "n H W 4"]:
+    """Foregrounds as straight RGBA in [0, 1]; `params` are "vae" and "layer_decoder".
 
-    Args:
-        params: "vae" and "layer_decoder".
-        latents: `latent_scaled`.
-        ensembled: LayerDiffusion's 8-fold ensemble for the foregrounds, eight times their cost.
+    `ensembled`: LayerDiffusion's 8-fold ensemble, eight times the cost.
     """
-    rgb_01 = decode_latents(config, params["vae"], latents)
-    foregrounds, b = latents.shape[0] - 2, latents.shape[1]
+    rgb_01 = decode_latents(config, params["vae"], latent_scaled)
     decoder = partial(LayerDecoder(config.layer_decoder).apply, {"params": params["layer_decoder"]})
-    rgb = rgb_01[1:-1].reshape(foregrounds * b, *rgb_01.shape[2:])
-    latent = latents[1:-1].reshape(foregrounds * b, *latents.shape[2:]) / config.vae.scaling_factor
-    alpha_rgb = ensemble(decoder, rgb, latent) if ensembled else decoder(rgb, latent)
-    rgba = rgba_straight(jnp.clip(alpha_rgb, 0.0, 1.0)).reshape(foregrounds, b, *rgb_01.shape[2:4], 4)
-    background = jnp.concatenate([rgb_01[:1], jnp.ones_like(rgb_01[:1, ..., :1])], axis=-1)
-    return DecodedLayers(rgba_straight_01=jnp.concatenate([background, rgba]), global_rgb_01=rgb_01[-1])
+    latent = latent_scaled / config.vae.scaling_factor
+    alpha_rgb = ensemble(decoder, rgb_01, latent) if ensembled else decoder(rgb_01, latent)
+    return rgba_straight(jnp.clip(alpha_rgb, 0.0, 1.0))
+
+
+@partial(jax.jit, static_argnames=("config", "ensembled"))
+def decode_layers(config: DreamLayerConfig, params: Params, latents: Float[Array, "l b h w c"], ensembled: bool = False) -> DecodedLayers:
+    """Decodes the layer batch `[background, foreground…, global]`, `latent_scaled`; the rest as in `decode_foregrounds`."""
+    foregrounds, b = latents.shape[0] - 2, latents.shape[1]
+    rgba = decode_foregrounds(config, params, latents[1:-1].reshape(foregrounds * b, *latents.shape[2:]), ensembled)
+    background, global_rgb = decode_latents(config, params["vae"], latents[jnp.array([0, -1])])
+    opaque = jnp.concatenate([background, jnp.ones_like(background[..., :1])], axis=-1)
+    return DecodedLayers(
+        rgba_straight_01=jnp.concatenate([opaque[None], rgba.reshape(foregrounds, b, *rgba.shape[1:])]), global_rgb_01=global_rgb
+    )

@@ -16,7 +16,7 @@ from dreamlayer_jax.diffusion.encode import encode_pictures
 from dreamlayer_jax.diffusion.generate import KnownLatents, generate_layers
 from dreamlayer_jax.diffusion.harmonize import T_H
 from dreamlayer_jax.layered_image import LayeredImage
-from dreamlayer_jax.request import RequestError
+from dreamlayer_jax.request import RequestError, check_size
 from dreamlayer_jax.tasks.assemble import Window, as_layers, check_window, harmonized, keep, mean_maps
 
 if TYPE_CHECKING:
@@ -32,12 +32,15 @@ def text_to_layers(
     seed: int,
     steps: int,
     guidance: float,
+    size: tuple[int, int] | None,
     given: Given,
     window: Window,
     on_step: Callable[[int], None] | None,
 ) -> LayeredImage:
     """See `DreamLayer.generate`."""
     check_window(window, model.config.schedule.num_train_timesteps)
+    size = size or (model.config.sample_size, model.config.sample_size)
+    check_size(model.config, size)
     tokens = model.tokens(prompts, steps)
     made = generate_layers(
         model.config,
@@ -47,7 +50,8 @@ def text_to_layers(
         jax.random.key(seed),
         steps=steps,
         guidance=guidance,
-        known=known_latents(model, given, len(prompts)) if given else None,
+        size=size,
+        known=known_latents(model, given, len(prompts), size) if given else None,
         on_step=on_step,
     )
     decoded = decode_layers(model.config, model.decoders(), made.latents)
@@ -75,18 +79,17 @@ def encode_layers_on_grey(model: DreamLayer, rgba: UInt8[np.ndarray, "n H W 4"])
     return np.asarray(encode_pictures(model.config, model.params["vae"], jnp.asarray(over_grey(from_uint8(rgba)))))
 
 
-def known_latents(model: DreamLayer, given: Given, k: int) -> KnownLatents:
+def known_latents(model: DreamLayer, given: Given, k: int, size: tuple[int, int]) -> KnownLatents:
     """Latents and mask of the given layers among k.
 
     Raises:
-        RequestError: a number is no layer of the scene, or pixels are not of the model's canvas, or a given background is not opaque.
+        RequestError: a number is no layer of the scene, or pixels are not of `size`, or a given background is not opaque.
     """
-    side = model.config.sample_size
     for number, pixels in given.items():
         if not 0 <= number < k:
             raise RequestError(f"layer {number} is given; the scene has layers 0 to {k - 1}")
-        if pixels.shape != (side, side, 4) or pixels.dtype != np.uint8:
-            raise RequestError(f"given layer {number} is {pixels.dtype} {pixels.shape}; the model makes uint8 ({side}, {side}, 4)")
+        if pixels.shape != (*size, 4) or pixels.dtype != np.uint8:
+            raise RequestError(f"given layer {number} is {pixels.dtype} {pixels.shape}; expected is uint8 {(*size, 4)}")
         if number == 0 and not (pixels[..., 3] == 255).all():
             raise RequestError("the given background has transparent pixels; a background is opaque")
     numbers = sorted(given)

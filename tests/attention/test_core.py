@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from dreamlayer_jax.attention.core import attention, attention_weights
+from dreamlayer_jax.attention.core import BLOCK_LOGITS, attention, attention_weights, block_of_queries
 
 
 def reference(q: np.ndarray, k: np.ndarray, v: np.ndarray, keep: np.ndarray) -> np.ndarray:
@@ -40,3 +42,42 @@ def test_a_large_logit_does_not_overflow() -> None:
     q = jnp.full((1, 1, 1, 1), 1e4)
     k = jnp.array([1.0, 2.0]).reshape(1, 2, 1, 1)
     np.testing.assert_array_equal(attention_weights(q, k).ravel(), [0.0, 1.0])
+
+
+def draw(t: int, s: int) -> tuple[jax.Array, ...]:
+    keys = jax.random.split(jax.random.key(0), 3)
+    return tuple(jax.random.normal(key, (1, length, 2, 8)) for key, length in zip(keys, (t, s, s), strict=True))
+
+
+def test_a_few_queries_at_a_time_give_what_all_at_once_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v = draw(12, 10)
+    keep = (jnp.arange(10) < 7)[None, None, None, :]
+
+    def loss(q: jax.Array) -> jax.Array:
+        return (attention(q, k, v, keep) ** 2).sum()
+
+    whole = jax.value_and_grad(loss)(q)
+    monkeypatch.setattr("dreamlayer_jax.attention.core.BLOCK_LOGITS", 40)
+    assert block_of_queries(12, 10) == 4
+    np.testing.assert_allclose(attention(q, k, v, keep)[:, :4], attention(q[:, :4], k, v, keep), rtol=1e-6)
+    jax.tree.map(lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6), jax.value_and_grad(loss)(q), whole)
+
+
+@pytest.mark.parametrize(("t", "s"), [(64, 320), (4096, 4096), (4096, 16384), (6912, 27648), (7, 10**7)])
+def test_blocks_divide_the_queries_and_fit(t: int, s: int) -> None:
+    block = block_of_queries(t, s)
+    assert t % block == 0
+    assert block == 1 or block * s <= BLOCK_LOGITS
+
+
+def test_memory_is_linear_in_the_tokens() -> None:
+    """What XLA plans for twice the tokens, forward and backward: twice the memory, not four times."""
+
+    def planned(tokens: int) -> int:
+        q, k, v = (jax.ShapeDtypeStruct((1, tokens, 2, 8), jnp.float32) for _ in range(3))
+        compiled = jax.jit(jax.grad(lambda q, k, v: attention(q, k, v).sum(), (0, 1, 2))).lower(q, k, v).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    small, large = planned(8192), planned(16384)
+    assert large < 2.5 * small
+    assert large < 16384**2 * 4  # one head's logits alone
