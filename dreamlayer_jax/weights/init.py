@@ -38,6 +38,6 @@ def init_params(config: DreamLayerConfig, rng: jax.Array, networks: Sequence[str
     return {name: fresh[name](key) for name, key in zip(networks, jax.random.split(rng, len(networks)), strict=True)}
 
 
-def param_shapes(config: DreamLayerConfig) -> Params:
+def param_shapes(config: DreamLayerConfig, networks: Sequence[str] = NETWORKS) -> Params:
     """The tree of `init_params` as shapes and dtypes; makes no weights."""
-    return jax.eval_shape(partial(init_params, config), jax.random.key(0))
+    return jax.eval_shape(partial(init_params, config, networks=networks), jax.random.key(0))
