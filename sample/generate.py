@@ -38,7 +38,13 @@ class Generate:
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace an earlier output in the folder."""
     weights: str = "pocket"
-    """The shipped model, or the folder of another."""
+    """The shipped model; a folder of this library's or of diffusers'; a single .safetensors file; or a hub id "owner/name"."""
+    layer_decoder: Path | None = None
+    """LayerDiffusion's layer_sd15_vae_transparent_decoder.safetensors, for a model without a layer decoder."""
+    tokenizer: str | None = None
+    """Folder or hub id of a CLIP tokenizer, for a model without one: a single file."""
+    trained: Path | None = None
+    """The folder of what was trained, to be laid over --weights."""
 
     def run(self) -> None:
         """Nothing is written unless all scenes are made."""
@@ -61,12 +67,13 @@ class Generate:
         from tqdm import tqdm
 
         from dreamlayer_jax.pipeline import DreamLayer
-        from dreamlayer_jax.weights.shipped import model_folder
+        from dreamlayer_jax.weights.where import find_model
         from sample.compilation_cache import use_compilation_cache
 
         use_compilation_cache()
-        model = DreamLayer.from_pretrained(self.weights)
-        vocabulary = read_vocabulary(model_folder(self.weights))
+        path = find_model(self.weights)
+        model = DreamLayer.from_pretrained(path, self.layer_decoder, tokenizer=self.tokenizer, trained=self.trained)
+        vocabulary = read_vocabulary(path)
         for prompt in (self.background, *self.foreground):
             warning = warning_for(prompt, vocabulary, self.weights)
             if warning:
@@ -90,6 +97,6 @@ class Generate:
     def failures() -> tuple[type[Exception], ...]:
         """What can go wrong outside this program; anything else is a bug and shows its traceback."""
         from dreamlayer_jax.prompts import PromptError
-        from dreamlayer_jax.weights.convert import WeightsError
+        from dreamlayer_jax.weights.errors import WeightsError
 
         return RequestError, PromptError, WeightsError, OSError

@@ -16,10 +16,8 @@ LORA = (
 )
 SDXL = f"this is Stable Diffusion XL, whose networks are others; {ONLY_SD1}"
 SD2 = f"this is Stable Diffusion 2.x (OpenCLIP text tower, prompts 1024 wide, often v-prediction); {ONLY_SD1}"
-INPAINTING = (
-    f"this is an inpainting model: its first convolution takes 9 channels (latent, mask, picture). Take the plain model; {ONLY_SD1}"
-)
-EDITING = f"this is an InstructPix2Pix model: its first convolution takes 8 channels (latent, picture). Take the plain model; {ONLY_SD1}"
+INPAINTING = f"this is an inpainting model: its first convolution takes 9 channels (latent, mask, picture). Take the plain one; {ONLY_SD1}"
+EDITING = f"this is an InstructPix2Pix model: its first convolution takes 8 channels (latent, picture). Take the plain one; {ONLY_SD1}"
 TRANSFORMER = f"this is a diffusion transformer (Stable Diffusion 3, Flux, …); {ONLY_SD1}"
 CONTROL = f"this is a ControlNet, an addition to a model; {ONLY_SD1}"
 LAYER_DECODER = "this is LayerDiffusion's layer decoder: give it as layer_decoder, beside a Stable Diffusion 1.x model"

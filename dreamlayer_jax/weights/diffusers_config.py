@@ -76,17 +76,15 @@ HEADS = "attention_head_dim"  # the number of heads: diffusers' own spelling in 
 def config_of_folder(folder: Path, name: str) -> DreamLayerConfig:
     """The configuration that `unet/`, `vae/`, `text_encoder/` and `scheduler/` of a diffusers folder describe.
 
-    Raises `WeightsError` for a missing or damaged file, for other kinds of models (SDXL, inpainting, Stable Diffusion 2.x), and for what the
-    networks here do not have.
+    Raises `WeightsError` for a missing or damaged file, for other kinds of models (SDXL, inpainting, Stable Diffusion 2.x), and for what
+    the networks here do not have.
     """
     unet_json = _read(folder / "unet" / "config.json")
     _refuse_other_models(folder, unet_json)
     unet, vae = _unet(folder / "unet" / "config.json", unet_json), _vae(folder / "vae" / "config.json")
     text, schedule = _text(folder / "text_encoder" / "config.json"), _schedule(folder / "scheduler" / "scheduler_config.json")
     if unet.cross_attention_dim != text.hidden_size:
-        raise WeightsError(
-            f"{folder}: the UNet reads prompts {unet.cross_attention_dim} wide, the text encoder makes them {text.hidden_size}"
-        )
+        raise WeightsError(f"{folder}: the UNet takes prompts {unet.cross_attention_dim} wide, the text encoder gives {text.hidden_size}")
     return DreamLayerConfig(
         name=name,
         sample_size=(unet_json.get("sample_size") or 64) * vae.downscale,

@@ -1,4 +1,4 @@
-"""A diffusers folder of Stable Diffusion (`unet/ vae/ text_encoder/ tokenizer/ scheduler/`), read into plain networks and written from them."""
+"""A diffusers folder of Stable Diffusion (`unet/ vae/ text_encoder/ tokenizer/ scheduler/`), read into plain networks and written back."""
 
 from __future__ import annotations
 

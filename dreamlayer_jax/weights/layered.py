@@ -1,7 +1,7 @@
 """A plain Stable Diffusion model becomes a layered one (paper §2), and which of its parameters DreamLayer trains.
 
-Foregrounds start with copies of the base's K and V, layer-assign embeddings at zero, context-aware layers as the identity: with LSSA and Eq. 9
-switched off, every layer is then Stable Diffusion on its own prompt.
+Foregrounds start with copies of the base's K and V, layer-assign embeddings at zero, context-aware layers as the identity: with LSSA and
+Eq. 9 switched off, every layer is then Stable Diffusion on its own prompt.
 """
 
 from __future__ import annotations
