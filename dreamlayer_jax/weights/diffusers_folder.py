@@ -71,7 +71,9 @@ def export_diffusers(folder: Path, config: DreamLayerConfig, params: Params, tok
     """
     if folder.exists():
         raise FileExistsError(f"{folder} exists; remove it or choose another folder")
-    for name, tree in folder_of_config(config).items():
+    files = folder_of_config(config)
+    files["text_encoder/config.json"] |= {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    for name, tree in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
     tokenizer.save_pretrained(folder / "tokenizer")

@@ -6,6 +6,7 @@ Eq. 9 switched off, every layer is then Stable Diffusion on its own prompt.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dreamlayer_jax.attention.context_map import ContextMaps
-from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.config import DreamLayerConfig, LayeredConfig
 from dreamlayer_jax.diffusion.predict import Params, init_layer_assign
 from dreamlayer_jax.layer_axis import LayerContext, Role
 from dreamlayer_jax.weights.init import param_shapes
@@ -53,15 +54,16 @@ def become_layered(config: DreamLayerConfig, base: Params) -> Params:
             flat[path] = jnp.copy(flat[tuple(part.removesuffix(FOREGROUND) for part in path)])
     params = unflatten_dict(flat)
     if config.layered.context_map:
-        params["unet"][CONTEXT_MAPS] = _identity_maps(config)
+        channels = config.unet.block_out_channels[config.layered.context_block]
+        params["unet"][CONTEXT_MAPS] = _identity_maps(config.layered, channels, jax.random.key(0))
     params["layer_assign"] = init_layer_assign(config)
     return params
 
 
-def _identity_maps(config: DreamLayerConfig) -> Params:
-    """Context-aware layers whose last projection is zero; the rest is drawn from a fixed key."""
-    channels = config.unet.block_out_channels[config.layered.context_block]
+@partial(jax.jit, static_argnums=(0, 1))
+def _identity_maps(config: LayeredConfig, channels: int, rng: jax.Array) -> Params:
+    """Fresh context-aware layers: their last projection is zero."""
     words = jnp.zeros((1, 1), bool)
     layer = LayerContext(role=jnp.int32(Role.GLOBAL), valid=jnp.ones(1, bool), prompt=jnp.zeros((1, 1, 1)), own=words, span=words)
     weights, features = jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 2, 2, channels))
-    return jax.jit(ContextMaps(config.layered).init)(jax.random.key(0), weights, features, layer)["params"]
+    return ContextMaps(config).init(rng, weights, features, layer)["params"]

@@ -26,14 +26,24 @@ def find_model(where: str | Path) -> Path:
     wanted = f"there is no model folder {where}: give a model's folder or file, or one of {', '.join(SHIPPED)}"
     if not (isinstance(where, str) and HUB_ID.fullmatch(where)):
         raise WeightsError(wanted)
+    try:
+        return fetch(where, FILES, NOT_NEEDED)
+    except WeightsError as error:
+        raise WeightsError(f"{wanted}. {error}") from error
+
+
+def fetch(hub_id: str, files: tuple[str, ...], not_needed: tuple[str, ...] = ()) -> Path:
+    """The folder with the files of a hub repository that match the patterns; `WeightsError` if it cannot be fetched and is not cached."""
     import httpx
     from huggingface_hub import snapshot_download
 
+    from dreamlayer_jax.weights.errors import WeightsError
+
     try:
-        return Path(snapshot_download(where, allow_patterns=FILES, ignore_patterns=NOT_NEEDED))
+        return Path(snapshot_download(hub_id, allow_patterns=list(files), ignore_patterns=list(not_needed)))
     except (OSError, ValueError, httpx.HTTPError) as error:
         reason = " ".join(str(error).split())
-        raise WeightsError(f"{wanted}. As a hub id it cannot be fetched either: {reason}") from error
+        raise WeightsError(f"the Hugging Face hub's {hub_id} cannot be fetched: {reason}") from error
 
 
 def model_name(path: Path) -> str:

@@ -125,6 +125,9 @@ def test_a_tokenizer_that_is_missing_or_of_another_model(folder: Path) -> None:
     save_file(tensors, folder / "text_encoder/model.safetensors")
     with pytest.raises(WeightsError, match=r"has \d+ tokens, and the text tower knows 200"):
         DreamLayer.from_pretrained(folder)
+    (folder / "tokenizer/tokenizer.json").unlink()
+    with pytest.raises(WeightsError, match=r"it has neither tokenizer\.json nor vocab\.json with merges\.txt"):
+        DreamLayer.from_pretrained(folder)
     shutil.rmtree(folder / "tokenizer")
     with pytest.raises(WeightsError, match=r"no tokenizer could be read from .*; give tokenizer, a folder"):
         DreamLayer.from_pretrained(folder)

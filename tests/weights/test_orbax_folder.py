@@ -41,7 +41,7 @@ def test_errors_name_what_does_not_fit(model, tmp_path: Path) -> None:
     params = {**model.params, "extra": {"a": np.zeros(2)}, "layer_assign": {"embedding": np.zeros((4, 3))}}
     del params["vae"]
     write(ocp.StandardCheckpointer, tmp_path / "params", params)
-    with pytest.raises(WeightsError, match="has no config.json in it or beside it"):
+    with pytest.raises(WeightsError, match=r"has no config\.json in it or beside it"):
         DreamLayer.from_pretrained(tmp_path)
     with pytest.raises(WeightsError) as caught:
         load_orbax(tmp_path / "params", model.config)
