@@ -1,5 +1,6 @@
 # make sample   prompts to layers with the shipped model, into out/beach
 # make test     lint, then every test
+# make parity   the networks at Stable Diffusion 1.5's size against PyTorch: 10 GiB of memory, 5 GiB of disk, minutes
 # make lint     ruff alone: rules and format
 #
 # Each makes .venv for itself, and again when setup.cfg changes. Needs Python 3.11+, make and git.
@@ -9,7 +10,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= out/beach
 
-.PHONY: sample test lint clean
+.PHONY: sample test parity lint clean
 
 sample: $(VENV)/.ready-sample
 	$(BIN)/python -m sample generate --background "a sandy beach" --foreground "a red apple" --foreground "a dog" \
@@ -17,6 +18,9 @@ sample: $(VENV)/.ready-sample
 
 test: lint
 	$(BIN)/python -m pytest
+
+parity: $(VENV)/.ready-test
+	$(BIN)/python -m pytest -m slow --log-cli-level=INFO tests/parity
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .

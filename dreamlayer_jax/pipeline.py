@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
@@ -25,8 +25,16 @@ from dreamlayer_jax.tasks.assemble import Window
 from dreamlayer_jax.tasks.edit import edit_layers
 from dreamlayer_jax.tasks.image_to_layers import image_to_layers
 from dreamlayer_jax.tasks.text_to_layers import text_to_layers
-from dreamlayer_jax.weights.checkpoint_folder import load_pretrained
-from dreamlayer_jax.weights.shipped import model_folder
+from dreamlayer_jax.weights.checkpoint_folder import save_pretrained
+from dreamlayer_jax.weights.diffusers_folder import export_diffusers
+from dreamlayer_jax.weights.load import load_model
+from dreamlayer_jax.weights.trained import save_trained
+from dreamlayer_jax.weights.where import find_model
+
+NO_LAYER_DECODER = (
+    "the model has no layer decoder, which finds the alpha of every foreground; load it with LayerDiffusion's "
+    "layer_sd15_vae_transparent_decoder.safetensors as layer_decoder (on the command line: --layer-decoder FILE)"
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,15 +46,54 @@ class DreamLayer:
 
     config: DreamLayerConfig
     params: Params
-    """"unet", "vae", "text_encoder", "layer_decoder", "layer_assign"."""
+    """"unet", "vae", "text_encoder", "layer_assign", and "layer_decoder" if there is one."""
     tokenizer: Any
     """A `transformers.CLIPTokenizer`."""
 
     @classmethod
-    def from_pretrained(cls, model: str | Path = "pocket") -> DreamLayer:
-        """Loads the shipped model, "pocket", or the model in a folder. Raises `WeightsError` if it is missing or damaged."""
-        config, params, tokenizer = load_pretrained(model_folder(model))
-        return cls(config=config, params=jax.device_put(params), tokenizer=tokenizer)
+    def from_pretrained(
+        cls,
+        where: str | Path = "pocket",
+        layer_decoder: str | Path | None = None,
+        *,
+        tokenizer: str | Path | None = None,
+        trained: str | Path | None = None,
+        config: DreamLayerConfig | None = None,
+    ) -> DreamLayer:
+        """Loads a model, float32, tensor by tensor. A Stable Diffusion 1.x model becomes a layered one, ready to train (paper §2).
+
+        Args:
+            where: the shipped model, "pocket"; the folder of `save_pretrained`; a diffusers folder (safetensors); a single `.safetensors`
+                file in Stable Diffusion's original layout; an Orbax checkpoint of `params` with our config.json; or a hub id "owner/name".
+            layer_decoder: LayerDiffusion's `layer_sd15_vae_transparent_decoder.safetensors`. A Stable Diffusion model loads without it, but
+                cannot `generate`.
+            tokenizer: a folder or hub id, for a model that has none; a single file takes CLIP's from the hub if nothing is given.
+            trained: the folder of `save_trained`, laid over the model.
+            config: what a single file holds (`sd15()` if nothing is given), or an Orbax checkpoint without config.json.
+
+        Raises:
+            WeightsError: something is missing, damaged, or not of this model; the message lists all of it and says the likely cause.
+        """
+        config, params, text = load_model(
+            find_model(where),
+            layer_decoder=None if layer_decoder is None else Path(layer_decoder),
+            tokenizer=tokenizer,
+            trained=None if trained is None else Path(trained),
+            config=config,
+        )
+        return cls(config=config, params=params, tokenizer=text)
+
+    def save_pretrained(self, folder: str | Path, dtype: Any = jnp.float32) -> None:
+        """Writes the whole model as a folder of ours, with checksums; `folder` must not exist yet."""
+        save_pretrained(Path(folder), self.config, self.params, self.tokenizer, dtype=dtype)
+
+    def save_trained(self, folder: str | Path, dtype: Any = jnp.float32) -> None:
+        """Writes only what DreamLayer trains (both K/V sets, context-aware layers, layer-assign embeddings), for `trained=`."""
+        save_trained(Path(folder), self.config, self.params, dtype)
+
+    def export_diffusers(self, folder: str | Path, dtype: Any = jnp.float32) -> None:
+        """Writes the base, without what DreamLayer added, as a diffusers folder; `folder` must not exist yet."""
+        export_diffusers(Path(folder), self.config, self.params, self.tokenizer, dtype)
 
     def generate(
         self,
@@ -173,5 +220,7 @@ class DreamLayer:
         return np.asarray(alphas_cumprod(self.config.schedule))
 
     def decoders(self) -> Params:
-        """The parameters that turn latents into pictures."""
+        """The parameters that turn latents into pictures. Raises `RequestError` if the model was loaded without a layer decoder."""
+        if "layer_decoder" not in self.params:
+            raise RequestError(NO_LAYER_DECODER)
         return {name: self.params[name] for name in ("vae", "layer_decoder")}

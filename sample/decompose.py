@@ -10,7 +10,7 @@ import tyro
 
 from dreamlayer_jax.export.folder import new_folder, require_free
 from dreamlayer_jax.request import check_request
-from sample.scene_options import outside_failures
+from sample.options import MODEL, Model, outside_failures
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,7 @@ class Decompose:
     """Classifier-free guidance weight of the denoising; the model's own by default."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace an earlier output in the folder."""
-    weights: str = "pocket"
-    """The shipped model, or another."""
+    model: tyro.conf.OmitArgPrefixes[Model] = MODEL
 
     def run(self) -> None:
         """Nothing is written unless the layers are made."""
@@ -46,11 +45,8 @@ class Decompose:
 
         picture = read_picture(self.picture)
         from dreamlayer_jax.export.scene_folder import write_scene
-        from dreamlayer_jax.pipeline import DreamLayer
-        from sample.compilation_cache import use_compilation_cache
 
-        use_compilation_cache()
-        image = DreamLayer.from_pretrained(self.weights).decompose(
+        image = self.model.load((self.background, *self.foreground)).decompose(
             picture,
             background=self.background,
             foregrounds=self.foreground,

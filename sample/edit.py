@@ -10,7 +10,7 @@ import tyro
 
 from dreamlayer_jax.export.folder import new_folder, require_free
 from dreamlayer_jax.request import RequestError
-from sample.scene_options import HARMONIZE, Harmonize, outside_failures
+from sample.options import HARMONIZE, MODEL, Harmonize, Model, outside_failures
 
 if TYPE_CHECKING:
     from dreamlayer_jax.editing.edits import Edit
@@ -43,8 +43,8 @@ class EditScene:
     """Of what is made anew; the scene's own by default."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace an earlier output in the folder."""
-    weights: str | None = None
-    """The model; by default the shipped one that the scene names."""
+    model: tyro.conf.OmitArgPrefixes[Model] = MODEL
+    """By default the shipped one that the scene names."""
 
     def run(self) -> None:
         """Applied in the order of the options above, whatever their order on the command line."""
@@ -57,8 +57,9 @@ class EditScene:
             image = LayeredImage.load(self.scene)
         except ValueError as error:
             raise RequestError(str(error)) from error
-        plan(image, edits)  # what is wrong with an edit is said before a model is loaded
-        edited = self._model(image).edit(image, edits, seed=self.seed, harmonize=self.harmonize.window)
+        prompts = [layer.prompt for layer in plan(image, edits)]  # what is wrong with an edit is said before a model is loaded
+        model = self.model.load(prompts, default=image.model)
+        edited = model.edit(image, edits, seed=self.seed, harmonize=self.harmonize.window)
         from dreamlayer_jax.export.scene_folder import write_scene
 
         with new_folder(self.out, overwrite=self.overwrite) as temporary:
@@ -83,13 +84,6 @@ class EditScene:
             except ValueError:
                 raise RequestError(f"--order is {self.order!r}; give layer numbers with commas between, such as 2,1") from None
         return edits + [Add(prompt) for prompt in self.add]
-
-    def _model(self, image):
-        from dreamlayer_jax.pipeline import DreamLayer
-        from sample.compilation_cache import use_compilation_cache
-
-        use_compilation_cache()
-        return DreamLayer.from_pretrained(self.weights or image.model)
 
     failures = staticmethod(outside_failures)
 

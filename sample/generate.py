@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,7 @@ import tyro
 
 from dreamlayer_jax.export.folder import new_folder, require_free
 from dreamlayer_jax.request import MAX_SEED, RequestError, check_request
-from sample.scene_options import HARMONIZE, Harmonize, outside_failures
-from sample.vocabulary import read_vocabulary, warning_for
+from sample.options import HARMONIZE, MODEL, Harmonize, Model, outside_failures
 
 if TYPE_CHECKING:
     from dreamlayer_jax.layered_image import LayeredImage
@@ -44,8 +42,7 @@ class Generate:
     """How many scenes, with the seeds seed, seed + 1, …"""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace an earlier output in the folder."""
-    weights: str = "pocket"
-    """The shipped model, or the folder of another."""
+    model: tyro.conf.OmitArgPrefixes[Model] = MODEL
 
     def run(self) -> None:
         """Nothing is written unless all scenes are made."""
@@ -67,17 +64,7 @@ class Generate:
     def _images(self) -> list[LayeredImage]:
         from tqdm import tqdm
 
-        from dreamlayer_jax.pipeline import DreamLayer
-        from dreamlayer_jax.weights.shipped import model_folder
-        from sample.compilation_cache import use_compilation_cache
-
-        use_compilation_cache()
-        model = DreamLayer.from_pretrained(self.weights)
-        vocabulary = read_vocabulary(model_folder(self.weights))
-        for prompt in (self.background, *self.foreground):
-            warning = warning_for(prompt, vocabulary, self.weights)
-            if warning:
-                print(warning, file=sys.stderr)
+        model = self.model.load((self.background, *self.foreground))
         images = []
         with tqdm(total=self.steps * self.count, desc="denoising", unit="step") as bar:
             for i in range(self.count):

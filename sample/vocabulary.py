@@ -46,7 +46,7 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
             backgrounds=tuple(stored["backgrounds"]), foregrounds=tuple(stored["foregrounds"]), words=frozenset(stored["words"])
         )
     except (ValueError, KeyError, TypeError) as error:
-        from dreamlayer_jax.weights.convert import WeightsError
+        from dreamlayer_jax.weights.errors import WeightsError
 
         raise WeightsError(f"{path} is damaged ({error!r}); install the model again") from error
 
@@ -70,12 +70,12 @@ class ShowVocabulary:
     """Lists the backgrounds and objects that a model was trained on."""
 
     weights: str = "pocket"
-    """The shipped model, or the folder of another."""
+    """The shipped model, or another as for `generate`."""
 
     def run(self) -> None:
-        from dreamlayer_jax.weights.shipped import model_folder
+        from dreamlayer_jax.weights.where import find_model
 
-        vocabulary = read_vocabulary(model_folder(self.weights))
+        vocabulary = read_vocabulary(find_model(self.weights))
         if vocabulary is None:
             print(f"{self.weights} has no list of words: it reads any prompt")
             return
@@ -86,6 +86,6 @@ class ShowVocabulary:
     @staticmethod
     def failures() -> tuple[type[Exception], ...]:
         """What can go wrong outside this program."""
-        from dreamlayer_jax.weights.convert import WeightsError
+        from dreamlayer_jax.weights.errors import WeightsError
 
         return WeightsError, OSError

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from pathlib import Path
+from typing import Any
 
 # Before jax is first imported: tests of pmap and shard_map need several devices, and figures must not depend on the machine's GPU.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -13,8 +16,58 @@ os.environ["XLA_FLAGS"] = " ".join(
 
 import hypothesis
 import jax
+import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 hypothesis.settings.register_profile("project", deadline=None, max_examples=25, derandomize=True)
 hypothesis.settings.load_profile("project")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlainModel:
+    """A Stable Diffusion model: its configuration and parameters, and its diffusers folder. Tests copy the folder before they change it."""
+
+    config: Any
+    params: dict[str, Any]
+    folder: Path
+
+
+@pytest.fixture(scope="session")
+def plain_model(tmp_path_factory: pytest.TempPathFactory) -> PlainModel:
+    """Stable Diffusion in small and odd: 16x16 pixels, 2x2 latents, 16 tokens. Nothing is compiled, and no parameter is zero."""
+    import numpy as np
+    from transformers import CLIPTokenizer
+
+    from dreamlayer_jax.config import DreamLayerConfig, LayerDecoderConfig, LayeredConfig, TextConfig, UNetConfig, VAEConfig
+    from dreamlayer_jax.weights.diffusers_folder import export_diffusers
+    from dreamlayer_jax.weights.layered import base_shapes
+    from train.tokenizer import build_tokenizer
+
+    config = DreamLayerConfig(
+        name="model",
+        sample_size=16,
+        unet=UNetConfig(
+            block_out_channels=(12, 20), cross_attention=(True, False), layers_per_block=1, num_attention_heads=2, cross_attention_dim=12,
+            norm_num_groups=4,
+        ),
+        vae=VAEConfig(block_out_channels=(4, 8, 6, 8), layers_per_block=1, norm_num_groups=2),
+        text=TextConfig(
+            vocab_size=1024, hidden_size=12, intermediate_size=20, num_hidden_layers=2, num_attention_heads=3, max_position_embeddings=16
+        ),
+        layer_decoder=LayerDecoderConfig(),
+        layered=LayeredConfig(context_block=0),
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+
+    def draw(path: tuple[jax.tree_util.DictKey, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        noise = rng.standard_normal(leaf.shape, np.float32)
+        if leaf.ndim > 1:
+            return noise / np.float32(np.prod(leaf.shape[:-1])) ** 0.5
+        return np.float32(0.3) * noise + np.float32(path[-1].key == "scale")
+
+    params = jax.tree_util.tree_map_with_path(draw, base_shapes(config))
+    base = tmp_path_factory.mktemp("plain")
+    build_tokenizer(["a", "sandy", "beach", "red", "dog"], base / "tokenizer", 16, config.text.vocab_size)
+    export_diffusers(base / "model", config, params, CLIPTokenizer.from_pretrained(base / "tokenizer"))
+    return PlainModel(config=config, params=params, folder=base / "model")

@@ -20,9 +20,11 @@ from jaxtyping import Bool, Float, UInt8
 
 from dreamlayer_jax.canvas import Canvas
 from dreamlayer_jax.compositing import from_uint8, premultiply, to_uint8, unpremultiply
+from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.decode import decode_layers
 from dreamlayer_jax.diffusion.denoise import ddim_steps, noised
 from dreamlayer_jax.diffusion.generate import GeneratedLatents, KnownLatents, generate_layers
+from dreamlayer_jax.diffusion.predict import Params
 from dreamlayer_jax.diffusion.schedule import noise_of
 from dreamlayer_jax.editing.edits import Edit, PlannedLayer, plan
 from dreamlayer_jax.editing.placement import cut_then_shown
@@ -39,7 +41,7 @@ def edit_layers(
 ) -> LayeredImage:
     """See `DreamLayer.edit`."""
     check_window(window, model.config.schedule.num_train_timesteps)
-    planned = plan(image, edits)
+    decoders, planned = model.decoders(), plan(image, edits)
     prompts = [layer.prompt for layer in planned]
     tokens = model.tokens(prompts, steps)
     down, side = model.config.vae.downscale, model.config.sample_size
@@ -59,7 +61,7 @@ def edit_layers(
         known = KnownLatents(latents=jnp.asarray(clean)[:, None], mask=jnp.asarray(~unknown, jnp.float32)[:, None, ..., None])
         made = generate_layers(model.config, model.params, tokens, model.empty_ids, jax.random.key(seed), steps, guidance, onto, known)
         for i in np.flatnonzero(unknown[:-1].any(axis=(1, 2))):
-            layers[i], maps[i] = _completed(model, canvas, made, i, rgba[i], missing[i], maps[i])
+            layers[i], maps[i] = _completed(model.config, decoders, canvas, made, i, rgba[i], missing[i], maps[i])
             clean[i] = np.asarray(made.latents[i, 0])
             if len(run.t):
                 states[:, i] = np.asarray(made.trajectory.states[-len(run.t) :, i, 0])
@@ -149,10 +151,17 @@ def _placed_maps(image: LayeredImage, planned: Sequence[PlannedLayer]) -> list[F
 
 
 def _completed(
-    model: DreamLayer, canvas: Canvas, made: GeneratedLatents, i: int, rgba: np.ndarray, missing: np.ndarray, context_map: np.ndarray
+    config: DreamLayerConfig,
+    decoders: Params,
+    canvas: Canvas,
+    made: GeneratedLatents,
+    i: int,
+    rgba: np.ndarray,
+    missing: np.ndarray,
+    context_map: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Layer i with what was missing filled in, and its context map."""
-    decoded = np.asarray(to_uint8(decode_layers(model.config, model.decoders(), made.latents).rgba_straight_01))[i, 0]
+    decoded = np.asarray(to_uint8(decode_layers(config, decoders, made.latents).rgba_straight_01))[i, 0]
     filled = np.where(missing[..., None], canvas.take(decoded), rgba)
     if i == 0:
         filled[..., 3] = 255

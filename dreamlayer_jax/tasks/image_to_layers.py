@@ -31,13 +31,13 @@ def image_to_layers(
         raise RequestError(f"method is {method!r}; known are {', '.join(METHODS)}")
     if picture.ndim != 3 or picture.shape[-1] != 3 or picture.dtype != np.uint8:
         raise RequestError(f"the picture is {picture.dtype} {picture.shape}; give uint8 of shape (h, w, 3), or a file to `read_picture`")
-    tokens = model.tokens(prompts, steps)
+    decoders, tokens = model.decoders(), model.tokens(prompts, steps)
     size = picture.shape[:2]
     canvas = Canvas(size, (model.config.sample_size,) * 2)
     placed = jnp.asarray(from_uint8(canvas.place(picture)))[None]
     latent = encode_pictures(model.config, model.params["vae"], placed)
     made = decompose_layers(model.config, model.params, latent, tokens, model.empty_ids, jax.random.key(seed), steps, guidance, method)
-    decoded = decode_layers(model.config, model.decoders(), made.latents)
+    decoded = decode_layers(model.config, decoders, made.latents)
     rgba = np.asarray(to_uint8(decoded.rgba_straight_01))[:, 0]
     maps = mean_maps(made.context_maps)
     if canvas.size != canvas.onto:  # maps of the canvas, cut to the picture

@@ -41,7 +41,7 @@ def text_to_layers(
     check_window(window, model.config.schedule.num_train_timesteps)
     size = size or (model.config.sample_size, model.config.sample_size)
     check_size(model.config, size)
-    tokens = model.tokens(prompts, steps)
+    decoders, tokens = model.decoders(), model.tokens(prompts, steps)
     made = generate_layers(
         model.config,
         model.params,
@@ -54,7 +54,7 @@ def text_to_layers(
         known=known_latents(model, given, len(prompts), size) if given else None,
         on_step=on_step,
     )
-    decoded = decode_layers(model.config, model.decoders(), made.latents)
+    decoded = decode_layers(model.config, decoders, made.latents)
     rgba = np.array(to_uint8(decoded.rgba_straight_01))[:, 0]
     for number, pixels in given.items():
         rgba[number] = pixels

@@ -27,7 +27,7 @@ def from_json(text: str, source: str = "configuration") -> DreamLayerConfig:
         tree = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{source} is not JSON ({error}); expected a file that to_json wrote") from error
-    return _build(DreamLayerConfig, tree, source)
+    return from_tree(DreamLayerConfig, tree, source)
 
 
 def write_config(config: DreamLayerConfig, path: Path) -> None:
@@ -42,7 +42,8 @@ def read_config(path: Path) -> DreamLayerConfig:
     return from_json(path.read_text(encoding="utf-8"), str(path))
 
 
-def _build(kind: type, tree: Any, where: str) -> Any:
+def from_tree(kind: type, tree: Any, where: str) -> Any:
+    """A configuration of class `kind` from its fields as JSON has them. ValueError, which opens with `where`, if they do not fit."""
     if not isinstance(tree, dict):
         raise ValueError(f"{where}: expected an object with the fields of {kind.__name__}, found {tree!r}")
     fields = {field.name: field for field in dataclasses.fields(kind)}
@@ -65,7 +66,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     """`value` as `hint` asks: a nested config, a tuple out of a list, a Literal, a union of these, or a plain type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
-        return _build(hint, value, where)
+        return from_tree(hint, value, where)
     if origin in (typing.Union, types.UnionType):
         for choice in arguments:
             try:

@@ -1,114 +1,122 @@
-"""Parameters from and to safetensors files of diffusers and transformers.
+"""Parameters from and to PyTorch's tensors of diffusers and transformers.
 
-Loading is strict: every key must fit, and one error names all that do not.
+Loading is strict: every key must fit, and one error names all that do not, with the likely cause where it is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import ml_dtypes  # noqa: F401  (makes numpy, and so safetensors, know bfloat16)
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors import SafetensorError, safe_open
 
-from dreamlayer_jax.weights.names import from_torch, key_of, modern_key, to_torch, torch_shape
+from dreamlayer_jax.weights.causes import likely_cause
+from dreamlayer_jax.weights.errors import WeightsError
+from dreamlayer_jax.weights.names import Path, from_torch, key_of, modern_key, to_torch, torch_shape
+from dreamlayer_jax.weights.tensor_files import load_safetensors, shape_of
+
+__all__ = ["Fit", "Params", "WeightsError", "fit", "from_params", "load_safetensors", "read", "require", "to_params"]
 
 Params = dict[str, Any]
 
 
-class WeightsError(ValueError):
-    """A weight file is missing, damaged or not of this model."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How the keys of a file meet the parameters that are expected of it; all names are the file's own."""
+
+    tensors: Mapping[str, np.ndarray]
+    taken: dict[Path, str]
+    """Our path to the file's key."""
+    shapes: dict[Path, tuple[int, ...]]
+    """Our path to the shape that PyTorch gives the parameter."""
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
+    misshaped: tuple[str, ...]
 
 
-class SafetensorsFile(Mapping[str, np.ndarray]):
-    """The tensors of a memory-mapped file, each read when it is asked for, in the file's own dtype (bfloat16 by `ml_dtypes`)."""
-
-    def __init__(self, file: str | Path) -> None:
-        try:
-            self._file = safe_open(file, framework="numpy")
-        except FileNotFoundError:
-            raise WeightsError(f"there is no weight file {file}; give the path of a .safetensors file") from None
-        except SafetensorError as error:
-            raise WeightsError(f"{file} is not a whole safetensors file ({error}); download or copy it again") from error
-        self._keys = tuple(self._file.keys())
-
-    def __getitem__(self, key: str) -> np.ndarray:
-        if key not in self:
-            raise KeyError(key)
-        return self._file.get_tensor(key)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._keys
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        """The tensor's shape, from the header alone."""
-        return tuple(self._file.get_slice(key).get_shape())
-
-
-def load_safetensors(file: str | Path) -> SafetensorsFile:
-    """Opens a .safetensors file without reading its tensors. Raises `WeightsError` if it is missing or damaged."""
-    return SafetensorsFile(file)
-
-
-def to_params(tensors: Mapping[str, np.ndarray], expected: Params, dtype: Any = np.float32) -> Params:
-    """Our parameter tree from PyTorch's tensors.
+def fit(
+    tensors: Mapping[str, np.ndarray],
+    expected: Params,
+    spelled: Callable[[str], str] = lambda key: key,
+    modern: Callable[[str], str | None] = modern_key,
+) -> Fit:
+    """Matches the keys of a file with the tree that is expected, by names and shapes alone.
 
     Args:
         tensors: PyTorch keys to arrays, as `load_safetensors` gives them.
         expected: the tree wanted, of anything with a `shape` (`jax.eval_shape(model.init, ...)["params"]`): only what the file is to hold.
-        dtype: of the arrays returned; None keeps the file's.
+        spelled: how this kind of file spells a diffusers key.
+        modern: a file's key as `spelled` spells it, whatever release wrote it; None if it names no parameter.
+    """
+    shapes = {path: torch_shape(path, tuple(leaf.shape)) for path, leaf in flatten_dict(expected).items()}
+    wanted = {spelled(key_of(path)): path for path in shapes}
+    taken: dict[Path, str] = {}
+    unused, misshaped = [], []
+    for key in tensors:
+        name = modern(key)
+        if name is None:
+            continue
+        path = wanted.get(name)
+        if path is None or path in taken:
+            unused.append(key)
+            continue
+        taken[path] = key
+        found = shape_of(tensors, key)
+        if found != shapes[path] and not (len(shapes[path]) == 2 and found == (*shapes[path], 1, 1)):  # a dense layer as 1×1 convolution
+            misshaped.append(f"{key}: the file has {found}, the model {shapes[path]}")
+    missing = sorted(name for name, path in wanted.items() if path not in taken)
+    return Fit(
+        tensors=tensors,
+        taken=taken,
+        shapes=shapes,
+        missing=tuple(missing),
+        unused=tuple(sorted(unused)),
+        misshaped=tuple(sorted(misshaped)),
+    )
 
-    Returns:
-        A tree of numpy arrays of the structure of `expected`.
+
+def require(fits: Mapping[str, Fit], source: str = "the weights are") -> None:
+    """Raises one `WeightsError` for everything that does not fit, with the likely cause; `fits` by the name of their file."""
+    wrong = {where: one for where, one in fits.items() if one.missing or one.unused or one.misshaped}
+    if not wrong:
+        return
+    cause = next(filter(None, (likely_cause(one.tensors) for one in wrong.values())), "check that file and configuration belong together")
+    lines = [f"{source} not of this model; {cause}"]
+    for where, one in wrong.items():
+        for title, keys in (
+            (f"missing from {where}", one.missing),
+            (f"in {where}, not used by the model", one.unused),
+            (f"in {where}, of another shape", one.misshaped),
+        ):
+            if keys:
+                lines += [f"{title} ({len(keys)}):", *(f"  {key}" for key in keys)]
+    raise WeightsError("\n".join(lines))
+
+
+def read(fitted: Fit, dtype: Any = np.float32, put: Callable[[np.ndarray], Any] = lambda array: array) -> Params:
+    """The parameter tree, one tensor after the other: each is read, turned to our layout and `dtype` (None: the file's), and `put`."""
+    flat = {}
+    for path, key in fitted.taken.items():
+        tensor = fitted.tensors[key].reshape(fitted.shapes[path])
+        flat[path] = put(np.ascontiguousarray(from_torch(path, tensor), dtype))
+    return unflatten_dict(flat)
+
+
+def to_params(tensors: Mapping[str, np.ndarray], expected: Params, dtype: Any = np.float32) -> Params:
+    """Our parameter tree, numpy arrays of `dtype` (None: the file's) in the structure of `expected`; arguments as in `fit`.
 
     Raises:
         WeightsError: keys are missing, left over or of another shape; the message lists every one in the file's own names.
     """
-    expected_flat = {key_of(path): (path, tuple(leaf.shape)) for path, leaf in flatten_dict(expected).items()}
-    file_key, unused = {}, []
-    for key in tensors:
-        modern = modern_key(key)
-        if modern in expected_flat and modern not in file_key:
-            file_key[modern] = key
-        elif modern is not None:
-            unused.append(key)
-
-    missing = [key for key in expected_flat if key not in file_key]
-    misshaped = []
-    for key, (path, shape) in expected_flat.items():
-        wanted = torch_shape(path, shape)
-        if key in file_key and (found := _shape(tensors, file_key[key])) != wanted:
-            misshaped.append(f"{file_key[key]}: the file has {found}, the model {wanted}")
-    if missing or unused or misshaped:
-        raise WeightsError(_describe(missing, unused, misshaped))
-
-    flat = {path: np.ascontiguousarray(from_torch(path, tensors[file_key[key]]), dtype) for key, (path, _) in expected_flat.items()}
-    return unflatten_dict(flat)
+    fitted = fit(tensors, expected)
+    require({"the file": fitted})
+    return read(fitted, dtype)
 
 
 def from_params(params: Params) -> dict[str, np.ndarray]:
     """PyTorch's keys and layouts from our tree; the inverse of `to_params`, ready for `safetensors.numpy.save_file`."""
     flat = flatten_dict(jax.device_get(params))
     return {key_of(path): np.ascontiguousarray(to_torch(path, np.asarray(leaf))) for path, leaf in flat.items()}
-
-
-def _shape(tensors: Mapping[str, np.ndarray], key: str) -> tuple[int, ...]:
-    return tensors.shape(key) if isinstance(tensors, SafetensorsFile) else tuple(tensors[key].shape)
-
-
-def _describe(missing: list[str], unused: list[str], misshaped: list[str]) -> str:
-    lines = ["the weights are not of this model; check that file and configuration belong together"]
-    for title, keys in (("missing from the file", missing), ("not used by the model", unused), ("of another shape", misshaped)):
-        if keys:
-            lines += [f"{title} ({len(keys)}):", *(f"  {key}" for key in sorted(keys))]
-    return "\n".join(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,11 @@ def init_params(config: DreamLayerConfig, rng: jax.Array, networks: Sequence[str
     return {name: fresh[name](key) for name, key in zip(networks, jax.random.split(rng, len(networks)), strict=True)}
 
 
-def param_shapes(config: DreamLayerConfig) -> Params:
+def param_shapes(config: DreamLayerConfig, networks: Sequence[str] = NETWORKS) -> Params:
     """The tree of `init_params` as shapes and dtypes; makes no weights."""
-    return jax.eval_shape(partial(init_params, config), jax.random.key(0))
+    return {network: _shapes(config, network) for network in networks}
+
+
+@cache
+def _shapes(config: DreamLayerConfig, network: str) -> Params:
+    return jax.eval_shape(partial(init_params, config, networks=(network,)), jax.random.key(0))[network]

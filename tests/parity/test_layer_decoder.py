@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 
 from dreamlayer_jax.config import LayerDecoderConfig
 from dreamlayer_jax.models.layer_decoder import LayerDecoder, ensemble
+from dreamlayer_jax.weights.errors import WeightsError
+from dreamlayer_jax.weights.layer_decoder_file import load_layer_decoder
 
 CASES = {
     "the published pattern, rectangular": (
@@ -98,6 +100,27 @@ def test_output(case, tmp_path, randomise, load, run, relative_error, draw, nhwc
     inputs = nhwc(picture), nhwc(latent)
     params = load(tmp_path, decoder, *inputs)
     assert relative_error(run(decoder.apply, {"params": params}, *inputs), expected) <= 1e-4
+
+
+def test_a_half_precision_file_says_its_own_configuration(tmp_path, randomise, run, relative_error, draw, nhwc):
+    config, _ = CASES["the published pattern, rectangular"]
+    reference = randomise(Reference(config)).half().float()
+    save_file({key: tensor.half() for key, tensor in reference.state_dict().items()}, tmp_path / "decoder.safetensors")
+    found, params = load_layer_decoder(tmp_path / "decoder.safetensors")
+    assert found == config
+    picture, latent = draw(1, 3, 64, 64), draw(1, 4, 8, 8)
+    with torch.no_grad():
+        expected = reference(picture, latent)
+    assert relative_error(run(LayerDecoder(found).apply, {"params": params}, nhwc(picture), nhwc(latent)), expected) <= 1e-4
+
+    tensors = reference.state_dict()
+    del tensors["up_blocks.2.resnets.1.conv1.bias"]
+    save_file(tensors, tmp_path / "decoder.safetensors")
+    with pytest.raises(WeightsError, match=r"missing from decoder\.safetensors \(1\):\n  up_blocks\.2\.resnets\.1\.conv1\.bias"):
+        load_layer_decoder(tmp_path / "decoder.safetensors")
+    save_file({"unet.attn.to_k.lora_A.weight": torch.zeros(2)}, tmp_path / "decoder.safetensors")
+    with pytest.raises(WeightsError, match=r"is not a layer decoder of LayerDiffusion, .*: this is a LoRA"):
+        load_layer_decoder(tmp_path / "decoder.safetensors")
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (16, 24)])

@@ -94,6 +94,8 @@ def test_damaged_weights_are_named(
     assert name in message
 
 
-def test_a_missing_model_is_named(generate, tmp_path: Path) -> None:
+def test_a_missing_model_is_named(generate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     message = refused(generate("--out", tmp_path / "out", weights=Path("nowhere/model")), tmp_path)
-    assert "there is no model folder nowhere/model: give a model's folder, or one of pocket" in message
+    assert "there is no model folder nowhere/model: give a model's folder or file, or one of pocket" in message
+    assert "the Hugging Face hub's nowhere/model cannot be fetched" in message

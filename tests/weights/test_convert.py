@@ -67,9 +67,9 @@ def test_one_error_names_everything_that_does_not_fit(params, expected):
         "missing from the file (2):",
         "  encoder.mid_block.attentions.0.to_out.0.weight",
         "  quant_conv.bias",
-        "not used by the model (1):",
+        "in the file, not used by the model (1):",
         "  loss.logvar",
-        "of another shape (1):",
+        "in the file, of another shape (1):",
         "  encoder.mid_block.attentions.0.query.weight: the file has (8, 3), the model (8, 8)",
     ]
 
@@ -77,7 +77,7 @@ def test_one_error_names_everything_that_does_not_fit(params, expected):
 def test_a_parameter_given_under_both_names_is_an_error(params, expected):
     tensors = from_params(params)
     tensors["encoder.mid_block.attentions.0.query.weight"] = tensors["encoder.mid_block.attentions.0.to_q.weight"]
-    with pytest.raises(WeightsError, match=r"not used by the model \(1\):\n  encoder.mid_block.attentions.0.query.weight"):
+    with pytest.raises(WeightsError, match=r"in the file, not used by the model \(1\):\n  encoder.mid_block.attentions.0.query.weight"):
         to_params(tensors, expected)
 
 

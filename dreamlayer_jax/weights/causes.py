@@ -1,0 +1,62 @@
+"""What a set of weights probably is, when it is not what was expected: recognised by its keys and shapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from dreamlayer_jax.weights.tensor_files import shape_of
+
+ONLY_SD1 = "this library takes Stable Diffusion 1.x"
+LORA = (
+    "this is a LoRA: low-rank changes to a model, not a model. Merge it into its base first "
+    "(in diffusers: pipe.load_lora_weights(…), pipe.fuse_lora(), pipe.save_pretrained(…))"
+)
+SDXL = f"this is Stable Diffusion XL, whose networks are others; {ONLY_SD1}"
+SD2 = f"this is Stable Diffusion 2.x (OpenCLIP text tower, prompts 1024 wide, often v-prediction); {ONLY_SD1}"
+INPAINTING = f"this is an inpainting model: its first convolution takes 9 channels (latent, mask, picture). Take the plain one; {ONLY_SD1}"
+EDITING = f"this is an InstructPix2Pix model: its first convolution takes 8 channels (latent, picture). Take the plain one; {ONLY_SD1}"
+TRANSFORMER = f"this is a diffusion transformer (Stable Diffusion 3, Flux, …); {ONLY_SD1}"
+CONTROL = f"this is a ControlNet, an addition to a model; {ONLY_SD1}"
+LAYER_DECODER = "this is LayerDiffusion's layer decoder: give it as layer_decoder, beside a Stable Diffusion 1.x model"
+ONE_NETWORK = "this is one network of a diffusers folder: give the whole folder (unet/ vae/ text_encoder/ tokenizer/ scheduler/)"
+
+BY_KEY = (
+    (r"(^|[._])lora[._]|\.lora_|^lora_", LORA),
+    (r"^conditioner\.embedders\.|(^|\.)add_embedding\.|\.label_emb\.|^text_encoder_2\.", SDXL),
+    (r"^cond_stage_model\.model\.", SD2),
+    (r"(^|\.)(joint_blocks|double_blocks|single_transformer_blocks)\.", TRANSFORMER),
+    (r"(^|\.)(control_model\.|controlnet_cond_embedding\.|input_hint_block\.)", CONTROL),
+)
+BY_SHAPE = (  # key, axis, its size
+    (r"(^|\.)(conv_in|input_blocks\.0\.0)\.weight$", 1, 9, INPAINTING),
+    (r"(^|\.)(conv_in|input_blocks\.0\.0)\.weight$", 1, 8, EDITING),
+    (r"attn2\.to_k\.weight$", 1, 2048, SDXL),
+    (r"attn2\.to_k\.weight$", 1, 1024, SD2),
+)
+MISPLACED = (
+    (r"^latent_conv_in\.", LAYER_DECODER),
+    (r"^(time_embedding\.linear_1|encoder\.conv_in|text_model\.embeddings)\.", ONE_NETWORK),
+)
+
+
+def likely_cause(tensors: Mapping[str, np.ndarray]) -> str | None:
+    """What the weights are, from their keys and shapes; None if they are nothing known."""
+    for pattern, cause in BY_KEY:
+        if any(re.search(pattern, key) for key in tensors):
+            return cause
+    for pattern, axis, size, cause in BY_SHAPE:
+        shapes = (shape_of(tensors, key) for key in tensors if re.search(pattern, key))
+        if any(len(shape) > axis and shape[axis] == size for shape in shapes):
+            return cause
+    return None
+
+
+def misplaced(tensors: Mapping[str, np.ndarray]) -> str | None:
+    """What the weights are, if they are a good file in the place of a whole model."""
+    for pattern, cause in MISPLACED:
+        if any(re.search(pattern, key) for key in tensors):
+            return cause
+    return None

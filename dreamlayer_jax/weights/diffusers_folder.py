@@ -1,0 +1,83 @@
+"""A diffusers folder of Stable Diffusion (`unet/ vae/ text_encoder/ tokenizer/ scheduler/`), read into plain networks and written back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from safetensors.numpy import save_file
+from transformers import CLIPTokenizer
+
+from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.diffusion.predict import Params
+from dreamlayer_jax.weights.convert import fit, from_params, read, require
+from dreamlayer_jax.weights.diffusers_config import config_of_folder, folder_of_config
+from dreamlayer_jax.weights.errors import WeightsError
+from dreamlayer_jax.weights.layered import BASE, base_shapes, is_added, select
+from dreamlayer_jax.weights.pickles import is_pickle, pickle_message
+from dreamlayer_jax.weights.tensor_files import load_safetensors
+
+STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
+ENDINGS = (".safetensors", ".safetensors.index.json", ".fp16.safetensors", ".safetensors.index.fp16.json")  # the first there is
+
+
+def is_diffusers_folder(folder: Path) -> bool:
+    """Whether the folder has a pipeline's index or a UNet."""
+    return (folder / "model_index.json").is_file() or (folder / "unet").is_dir()
+
+
+def load_diffusers(folder: Path, name: str, put: Callable[[np.ndarray], Any] = jax.device_put) -> tuple[DreamLayerConfig, Params]:
+    """Configuration and float32 parameters of the plain networks, tensor by tensor; half-precision variants where there is nothing else.
+
+    Raises `WeightsError` for everything that is missing, damaged or does not fit, of all three networks in one message.
+    """
+    config = config_of_folder(folder, name)
+    expected = base_shapes(config)
+    files = {network: _weights_file(folder / network, STEMS[network]) for network in BASE}
+    fits = {str(file.relative_to(folder)): fit(load_safetensors(file), expected[network]) for network, file in files.items()}
+    require(fits, f"the weights in {folder} are")
+    return config, {network: read(fitted, put=put) for network, fitted in zip(files, fits.values(), strict=True)}
+
+
+def _weights_file(folder: Path, stem: str) -> Path:
+    for ending in ENDINGS:
+        if (folder / (stem + ending)).is_file():
+            return folder / (stem + ending)
+    found = sorted(path for path in folder.glob("*") if path.is_file())
+    for path in found:
+        if is_pickle(path):
+            raise WeightsError(f"{folder} has no {stem}.safetensors; {pickle_message(path)}")
+    there = ", ".join(path.name for path in found) or "nothing"
+    raise WeightsError(f"{folder} has no {stem}.safetensors, nor shards of it or its fp16 variant; there is {there}")
+
+
+def export_diffusers(folder: Path, config: DreamLayerConfig, params: Params, tokenizer: CLIPTokenizer, dtype: Any = np.float32) -> None:
+    """Writes the base of a model as a diffusers folder, which PyTorch's StableDiffusionPipeline loads; what DreamLayer added is left out.
+
+    Args:
+        folder: must not exist yet.
+        config: the model's.
+        params: "unet", "vae" and "text_encoder".
+        tokenizer: the model's.
+        dtype: of the stored parameters.
+
+    Raises:
+        FileExistsError: `folder` is there already.
+        ValueError: diffusers has no such networks (pixel patches, rotary attention).
+    """
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists; remove it or choose another folder")
+    files = folder_of_config(config)
+    files["text_encoder/config.json"] |= {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    for name, tree in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
+    tokenizer.save_pretrained(folder / "tokenizer")
+    for network in BASE:
+        plain = select({network: params[network]}, lambda path: not is_added(path))[network]
+        tensors = {key: tensor.astype(dtype) for key, tensor in from_params(plain).items()}
+        save_file(tensors, folder / network / f"{STEMS[network]}.safetensors", metadata={"format": "pt"})

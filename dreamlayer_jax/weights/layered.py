@@ -1,0 +1,69 @@
+"""A plain Stable Diffusion model becomes a layered one (paper §2), and which of its parameters DreamLayer trains.
+
+Foregrounds start with copies of the base's K and V, layer-assign embeddings at zero, context-aware layers as the identity: with LSSA and
+Eq. 9 switched off, every layer is then Stable Diffusion on its own prompt.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from dreamlayer_jax.attention.context_map import ContextMaps
+from dreamlayer_jax.config import DreamLayerConfig, LayeredConfig
+from dreamlayer_jax.diffusion.predict import Params, init_layer_assign
+from dreamlayer_jax.layer_axis import LayerContext, Role
+from dreamlayer_jax.weights.init import param_shapes
+from dreamlayer_jax.weights.names import Path
+
+BASE = ("unet", "vae", "text_encoder")
+FOREGROUND = "_foreground"
+CONTEXT_MAPS = "context_maps"
+KEYS_AND_VALUES = ("to_k", "to_v", "to_k" + FOREGROUND, "to_v" + FOREGROUND)
+
+
+def is_added(path: Path) -> bool:
+    """Whether the parameter at `path`, which starts with its network, is DreamLayer's and not the base's."""
+    return path[0] == "layer_assign" or path[:2] == ("unet", CONTEXT_MAPS) or any(part.endswith(FOREGROUND) for part in path)
+
+
+def is_trained(path: Path) -> bool:
+    """Whether DreamLayer trains the parameter at `path` (paper §2): both K/V sets of the UNet and all that it adds."""
+    return is_added(path) or (path[0] == "unet" and path[-2] in KEYS_AND_VALUES)
+
+
+def select(params: Params, wanted: Any) -> Params:
+    """The branches of a tree of networks whose path `wanted` accepts."""
+    return unflatten_dict({path: leaf for path, leaf in flatten_dict(params).items() if wanted(path)})
+
+
+def base_shapes(config: DreamLayerConfig) -> Params:
+    """Shapes of the plain networks "unet", "vae" and "text_encoder"."""
+    return select(param_shapes(config, BASE), lambda path: not is_added(path))
+
+
+def become_layered(config: DreamLayerConfig, base: Params) -> Params:
+    """`base`, plain networks, with DreamLayer's own parameters at their start. `base` keeps its arrays and is not copied."""
+    flat = flatten_dict(base)
+    for path in flatten_dict(param_shapes(config, ("unet",))):
+        if path not in flat and path[1] != CONTEXT_MAPS:
+            flat[path] = jnp.copy(flat[tuple(part.removesuffix(FOREGROUND) for part in path)])
+    params = unflatten_dict(flat)
+    if config.layered.context_map:
+        channels = config.unet.block_out_channels[config.layered.context_block]
+        params["unet"][CONTEXT_MAPS] = _identity_maps(config.layered, channels, jax.random.key(0))
+    params["layer_assign"] = init_layer_assign(config)
+    return params
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _identity_maps(config: LayeredConfig, channels: int, rng: jax.Array) -> Params:
+    """Fresh context-aware layers: their last projection is zero."""
+    words = jnp.zeros((1, 1), bool)
+    layer = LayerContext(role=jnp.int32(Role.GLOBAL), valid=jnp.ones(1, bool), prompt=jnp.zeros((1, 1, 1)), own=words, span=words)
+    weights, features = jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 2, 2, channels))
+    return ContextMaps(config).init(rng, weights, features, layer)["params"]

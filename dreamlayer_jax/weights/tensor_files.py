@@ -1,0 +1,76 @@
+"""The tensors of safetensors files, read one at a time.
+
+A file is mapped into memory for one tensor and let go again: pages that stay mapped count as resident memory, so a file left open would
+hold the whole model a second time by the end of loading.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import ml_dtypes  # noqa: F401  (makes numpy, and so safetensors, know bfloat16)
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from dreamlayer_jax.weights.errors import WeightsError
+from dreamlayer_jax.weights.pickles import refuse_pickle
+
+INDEX = ".safetensors.index."
+
+
+class TensorFiles(Mapping[str, np.ndarray]):
+    """All tensors of one file or of several shards, in their own dtype (bfloat16 by `ml_dtypes`). Opening reads headers alone."""
+
+    def __init__(self, *files: str | Path) -> None:
+        self._file: dict[str, str | Path] = {}
+        self._shape: dict[str, tuple[int, ...]] = {}
+        for file in files:
+            refuse_pickle(file)
+            try:
+                with safe_open(file, framework="numpy") as opened:
+                    shapes = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118  (not a mapping)
+            except FileNotFoundError:
+                raise WeightsError(f"there is no weight file {file}; give the path of a .safetensors file") from None
+            except SafetensorError as error:
+                raise WeightsError(f"{file} is not a whole safetensors file ({error}); download or copy it again") from error
+            self._shape |= shapes
+            self._file |= dict.fromkeys(shapes, file)
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        with safe_open(self._file[key], framework="numpy") as opened:
+            return opened.get_tensor(key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._file
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file)
+
+    def __len__(self) -> int:
+        return len(self._file)
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """The tensor's shape, from the header alone."""
+        return self._shape[key]
+
+
+def load_safetensors(file: str | Path) -> TensorFiles:
+    """Opens a .safetensors file, or the shards that a `.safetensors.index.json` names, without reading the tensors.
+
+    Raises `WeightsError` if a file is missing, damaged or a pickle.
+    """
+    if INDEX not in Path(file).name:
+        return TensorFiles(file)
+    file = Path(file)
+    try:
+        shards = sorted(set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise WeightsError(f"{file} is damaged ({error!r}); download or copy it again") from error
+    return TensorFiles(*(file.parent / shard for shard in shards))
+
+
+def shape_of(tensors: Mapping[str, np.ndarray], key: str) -> tuple[int, ...]:
+    """The shape of one tensor of a file or of a plain dictionary."""
+    return tensors.shape(key) if isinstance(tensors, TensorFiles) else tuple(tensors[key].shape)

@@ -1,0 +1,38 @@
+"""The tokenizer that belongs to a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import CLIPTokenizer
+
+from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.weights.errors import WeightsError
+from dreamlayer_jax.weights.where import fetch
+
+CLIP = "openai/clip-vit-large-patch14"  # Stable Diffusion 1.5's, on the Hugging Face hub
+FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
+
+
+def load_tokenizer(where: str | Path, config: DreamLayerConfig) -> CLIPTokenizer:
+    """The tokenizer in a folder, or of a hub id. Raises `WeightsError` if it cannot be read or has more tokens than the text tower.
+
+    Without its files transformers gives a tokenizer that knows no words, so they are looked for first.
+    """
+    try:
+        folder = Path(where) if Path(where).exists() else fetch(str(where), (*FILES, *(f"tokenizer/{name}" for name in FILES)))
+        folder = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
+        if not (folder / "tokenizer.json").is_file() and not ((folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()):
+            raise FileNotFoundError("it has neither tokenizer.json nor vocab.json with merges.txt")
+        tokenizer = CLIPTokenizer.from_pretrained(folder)
+    except Exception as error:  # transformers and tokenizers raise many kinds, a bare Exception among them
+        reason = " ".join(str(error).split())
+        raise WeightsError(
+            f"no tokenizer could be read from {where} ({reason}); give tokenizer, a folder with the vocab.json and merges.txt of CLIP "
+            f"(tokenizer/ of any Stable Diffusion 1.5 folder), or, with a network, a hub id such as {CLIP}"
+        ) from error
+    if len(tokenizer) > config.text.vocab_size:
+        raise WeightsError(
+            f"the tokenizer {where} has {len(tokenizer)} tokens, and the text tower knows {config.text.vocab_size}; give the model's own"
+        )
+    return tokenizer

@@ -1,0 +1,62 @@
+"""What DreamLayer trained (paper §2), without the base: about a tenth of a model, laid over the base again when it is loaded.
+
+config.json           the whole model's configuration
+trained.safetensors   both K/V sets of the UNet, context-aware layers, layer-assign embeddings; keys as in a model folder
+manifest.json         format version, and the SHA-256 of the others
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors.numpy import save_file
+
+from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.diffusion.predict import Params
+from dreamlayer_jax.weights.checkpoint_folder import read_folder_config
+from dreamlayer_jax.weights.config_json import write_config
+from dreamlayer_jax.weights.convert import fit, from_params, read, require
+from dreamlayer_jax.weights.errors import WeightsError
+from dreamlayer_jax.weights.init import param_shapes
+from dreamlayer_jax.weights.layered import is_trained, select
+from dreamlayer_jax.weights.manifest import check_folder, checked_folder
+from dreamlayer_jax.weights.tensor_files import load_safetensors
+
+KIND = "trained part"
+WEIGHTS = "trained.safetensors"
+
+
+def save_trained(folder: Path, config: DreamLayerConfig, params: Params, dtype: Any = np.float32) -> None:
+    """Writes the trained parameters alone, in `dtype`. Raises FileExistsError if `folder` is there already."""
+    with checked_folder(folder, KIND) as temporary:
+        write_config(config, temporary / "config.json")
+        tensors = from_params(select(params, is_trained))
+        save_file({key: tensor.astype(dtype) for key, tensor in tensors.items()}, temporary / WEIGHTS)
+
+
+def lay_over(
+    config: DreamLayerConfig, params: Params, folder: Path, put: Callable[[np.ndarray], Any] = jax.device_put
+) -> tuple[DreamLayerConfig, Params]:
+    """The model with the trained parameters of `folder` in the place of its own, and with their layered configuration.
+
+    Raises `WeightsError` if the folder is damaged, or was trained on a base of other shapes.
+    """
+    check_folder(folder, KIND)
+    trained = read_folder_config(folder)
+    for part in ("unet", "text", "schedule"):
+        if getattr(trained, part) != getattr(config, part):
+            raise WeightsError(
+                f"{folder} was trained on another base: its {part} is {getattr(trained, part)}, here it is {getattr(config, part)}"
+            )
+    config = dataclasses.replace(config, layered=trained.layered)
+    shapes = flatten_dict(param_shapes(config, ("unet", "layer_assign")))
+    fitted = fit(load_safetensors(folder / WEIGHTS), unflatten_dict({path: leaf for path, leaf in shapes.items() if is_trained(path)}))
+    require({WEIGHTS: fitted}, f"the weights in {folder} are")
+    kept = {path: leaf for path, leaf in flatten_dict(params).items() if not is_trained(path)}
+    return config, unflatten_dict(kept | flatten_dict(read(fitted, put=put)))

@@ -1,0 +1,72 @@
+"""Options that several commands share, and the failures that they report in one paragraph."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dreamlayer_jax.request import RequestError
+from sample.vocabulary import read_vocabulary, warning_for
+
+if TYPE_CHECKING:
+    from dreamlayer_jax.pipeline import DreamLayer
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Model:
+    """Which model."""
+
+    weights: str | None = None
+    """A folder of this library's or of diffusers'; a single .safetensors file; or a hub id "owner/name". By default the pocket."""
+    layer_decoder: Path | None = None
+    """LayerDiffusion's layer_sd15_vae_transparent_decoder.safetensors, for a model without a layer decoder."""
+    tokenizer: str | None = None
+    """Folder or hub id of a CLIP tokenizer, for a model without one: a single file."""
+    trained: Path | None = None
+    """The folder of what was trained, to be laid over --weights."""
+
+    def load(self, prompts: Sequence[str], default: str = "pocket") -> DreamLayer:
+        """The model, after a warning for each prompt with a word that it has never seen."""
+        from dreamlayer_jax.pipeline import DreamLayer
+        from dreamlayer_jax.weights.where import find_model
+        from sample.compilation_cache import use_compilation_cache
+
+        use_compilation_cache()
+        weights = self.weights or default
+        path = find_model(weights)
+        model = DreamLayer.from_pretrained(path, self.layer_decoder, tokenizer=self.tokenizer, trained=self.trained)
+        vocabulary = read_vocabulary(path)
+        for prompt in prompts:
+            warning = warning_for(prompt, vocabulary, weights)
+            if warning:
+                print(warning, file=sys.stderr)
+        return model
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Harmonize:
+    """Harmonisation (IRH)."""
+
+    t_h: int = 600
+    """T_H, the timestep from which the layers are denoised again as one picture."""
+    t_h_end: int = 400
+    """T'_H, the timestep down to which the foregrounds are laid in; below it shadows and contact form freely."""
+
+    @property
+    def window(self) -> tuple[int, int]:
+        return self.t_h, self.t_h_end
+
+
+MODEL, HARMONIZE = Model(), Harmonize()
+
+
+def outside_failures() -> tuple[type[Exception], ...]:
+    """What can go wrong outside this program; anything else is a bug and shows its traceback."""
+    from dreamlayer_jax.picture import PictureError
+    from dreamlayer_jax.prompts import PromptError
+    from dreamlayer_jax.weights.errors import WeightsError
+
+    return RequestError, PromptError, WeightsError, PictureError, OSError
