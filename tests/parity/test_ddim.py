@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMInverseScheduler, DDIMScheduler
 
 from dreamlayer_jax.config import ScheduleConfig, pocket
 from dreamlayer_jax.diffusion.ddim import ddim_step
@@ -48,4 +48,23 @@ def test_trajectory_of_50_steps(kind, spacing, to_one, draw, relative_error):
     z = jnp.asarray(start.numpy().transpose(0, 2, 3, 1))
     for alpha_t, alpha_next in zip(run.alpha_t, run.alpha_next, strict=True):
         z = ddim_step(kind, z, 0.7 * jnp.tanh(z), alpha_t, alpha_next)
+    assert relative_error(z, expected) <= 1e-4
+
+
+@pytest.mark.parametrize("to_one", [False, True])
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_inverse_trajectory_of_50_steps(kind, spacing, to_one, draw, relative_error):
+    config, forward = both(kind, spacing, to_one)
+    theirs = DDIMInverseScheduler.from_config(forward.config)
+    theirs.set_timesteps(50)
+    expected = start = 0.5 * draw(2, 4, 8, 8)
+    for t in theirs.timesteps:
+        expected = theirs.step(0.7 * torch.tanh(expected), t, expected).prev_sample
+
+    run = ddim_steps(dataclasses.replace(pocket(), schedule=config), 50)
+    np.testing.assert_array_equal(run.t[::-1], theirs.timesteps.numpy())
+    z = jnp.asarray(start.numpy().transpose(0, 2, 3, 1))
+    for alpha_t, alpha_next in zip(run.alpha_t[::-1], run.alpha_next[::-1], strict=True):
+        z = ddim_step(kind, z, 0.7 * jnp.tanh(z), alpha_next, alpha_t)
     assert relative_error(z, expected) <= 1e-4

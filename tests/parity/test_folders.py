@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from dreamlayer_jax import DreamLayer
+from dreamlayer_jax.stable_diffusion import decode_latent, encode_image, encode_prompt, predict_noise, text_to_image
 from dreamlayer_jax.weights.convert import from_params
 from dreamlayer_jax.weights.layered import BASE, is_added, select
 
@@ -106,3 +107,43 @@ def test_what_is_exported_pytorch_loads_strictly_with_identical_outputs(pipeline
         generator = torch.Generator().manual_seed(0)
         pictures.append(each("a red dog", num_inference_steps=2, generator=generator, output_type="np", height=16, width=16).images)
     np.testing.assert_array_equal(pictures[0], pictures[1])
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_the_whole_pipeline_paints_the_same_picture(pipeline, tmp_path: Path, kind: str) -> None:
+    """Same starting noise, 10 DDIM steps, guidance, a negative prompt: within 2/255 everywhere."""
+    scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False, prediction_type=kind)
+    theirs = StableDiffusionPipeline(**{**pipeline.components, "scheduler": scheduler}, requires_safety_checker=False)
+    theirs.set_progress_bar_config(disable=True)
+    theirs.save_pretrained(tmp_path / "model")
+    noise = torch.randn((1, 4, 2, 4), generator=torch.Generator().manual_seed(1))
+    options = {"num_inference_steps": 10, "guidance_scale": 3.0, "height": 16, "width": 32}
+    expected = theirs("a red dog", negative_prompt="a duck", latents=noise, output_type="np", **options).images
+
+    model = DreamLayer.from_pretrained(tmp_path / "model")
+    latents = noise.permute(0, 2, 3, 1).numpy()
+    found = text_to_image(model, ["a red dog"], negative_prompt="a duck", steps=10, guidance=3.0, latents=latents)
+    assert found.shape == expected.shape == (1, 16, 32, 3)
+    assert np.std(expected) > 0.01
+    assert np.abs(found / 255.0 - expected).max() <= 2 / 255
+
+
+def test_the_pieces_are_the_pipelines_own(pipeline, tmp_path: Path) -> None:
+    pipeline.save_pretrained(tmp_path / "model")
+    model = DreamLayer.from_pretrained(tmp_path / "model")
+    with torch.no_grad():
+        embeddings, _ = pipeline.encode_prompt("a red dog", "cpu", 1, False)
+        z = torch.randn((1, 4, 2, 2), generator=torch.Generator().manual_seed(2))
+        noise = pipeline.unet(z, 501, embeddings).sample
+        picture = torch.rand((1, 3, 16, 16), generator=torch.Generator().manual_seed(3)).mul(255).byte()
+        latent = pipeline.vae.encode(picture / 127.5 - 1).latent_dist.mean * pipeline.vae.config.scaling_factor
+
+    context = encode_prompt(model, ["a red dog"])
+    np.testing.assert_allclose(context, embeddings.numpy(), atol=1e-4)
+    found = predict_noise(model, z.permute(0, 2, 3, 1).numpy(), np.array([501]), context)
+    np.testing.assert_allclose(found, noise.permute(0, 2, 3, 1).numpy(), atol=1e-4 * noise.abs().max().item())
+    encoded = encode_image(model, picture.permute(0, 2, 3, 1).numpy())
+    np.testing.assert_allclose(encoded, latent.permute(0, 2, 3, 1).numpy(), atol=1e-4 * latent.abs().max().item())
+    with torch.no_grad():
+        back = pipeline.vae.decode(latent / pipeline.vae.config.scaling_factor).sample.clamp(-1, 1)
+    np.testing.assert_allclose(decode_latent(model, encoded) / 255.0, back.permute(0, 2, 3, 1).numpy() / 2 + 0.5, atol=1 / 255)

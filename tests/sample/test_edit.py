@@ -1,0 +1,132 @@
+"""`python -m sample edit` and `decompose` on a tiny model: what is written, what follows the edit, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dreamlayer_jax.layered_image import LayeredImage
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
+    """A scene of two foregrounds, in a folder."""
+    from sample.__main__ import main
+
+    out = tmp_path_factory.mktemp("scenes") / "beach"
+    arguments = ["generate", "--background", "a sandy beach", "--foreground", "a dog", "--foreground", "a cat", "--steps", "4"]
+    assert main([*arguments, "--weights", str(tiny_folder), "--out", str(out)]) == 0
+    return out
+
+
+def test_a_scene_ends_with_its_composite_and_keeps_its_latents(made: Path) -> None:
+    image = LayeredImage.load(made)
+    assert image.composite_rgb is not None
+    assert image.composite_rgb.shape == (16, 16, 3)
+    assert image.settings["harmonize"] == [600, 400]
+    np.testing.assert_array_equal(image.kept.t, [501, 251, 1])
+    assert image.kept.states.shape == (3, 4, 2, 2, 4)
+
+
+def test_no_harmonize_leaves_the_composite_out_and_keeps_the_latents(generate, tmp_path: Path) -> None:
+    assert generate("--no-harmonize", "--out", tmp_path / "plain").status == 0
+    image = LayeredImage.load(tmp_path / "plain")
+    assert image.composite_rgb is None
+    assert len(image.kept.t) > 0
+
+
+def test_every_edit_at_once(sample, made: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    before = LayeredImage.load(made)
+    edits = ("--move", "2:0.25,-0.125", "--flip", 2, "--remove", 1, "--add", "a duck")
+    outcome = sample("edit", made, *edits, "--weights", tiny_folder, "--out", tmp_path / "edited")
+    assert outcome.status == 0, outcome.err
+    after = LayeredImage.load(tmp_path / "edited")
+    assert [layer.prompt for layer in after.layers] == ["a sandy beach", "a cat", "a duck"]
+    np.testing.assert_array_equal(after.background.rgba_straight, before.background.rgba_straight)
+    np.testing.assert_array_equal(after.composite_rgb, after.global_rgb)
+    assert [edit["edit"] for edit in after.settings["edits"]] == ["move", "flip", "remove", "add"]
+    np.testing.assert_array_equal(after.kept.clean[0], before.kept.clean[0])
+    assert not np.array_equal(after.kept.clean[1], before.kept.clean[2])
+
+
+def test_an_untouched_scene_harmonised_again_is_the_same_picture(sample, made: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    assert sample("edit", made, "--order", "1,2", "--weights", tiny_folder, "--out", tmp_path / "same").status == 0
+    again, before = LayeredImage.load(tmp_path / "same"), LayeredImage.load(made)
+    assert np.abs(again.composite_rgb.astype(int) - before.composite_rgb).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("edits", "words"),
+    [
+        ((), "no edit"),
+        (("--move", "7:0.1,0"), "layer 7"),
+        (("--move", "1:east"), "N:DX,DY"),
+        (("--resize", "1"), "N:FACTOR"),
+        (("--order", "1;2"), "commas"),
+        (("--order", "1"), "leaves out 2"),
+        (("--move", "1:0.1,0", "--t-h", 400, "--t-h-end", 600), "window"),
+        (("--move", "1:0.1,0", "--t-h", 900), "kept latents begin"),
+    ],
+)
+def test_a_bad_edit_is_refused_and_nothing_is_written(sample, made: Path, tiny_folder: Path, tmp_path: Path, edits, words) -> None:
+    outcome = sample("edit", made, *edits, "--weights", tiny_folder, "--out", tmp_path / "out")
+    assert outcome.status == 1
+    assert words in outcome.err
+    assert "Traceback" not in outcome.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_damaged_latents_are_named(sample, made: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(made, copy)
+    (copy / "latents.safetensors").write_bytes((copy / "latents.safetensors").read_bytes()[:-7])
+    outcome = sample("edit", copy, "--flip", 1, "--weights", tiny_folder, "--out", tmp_path / "out")
+    assert outcome.status == 1
+    assert "latents.safetensors" in outcome.err
+
+
+def test_a_scene_of_ones_own_without_latents_can_be_edited(sample, made: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "own"
+    own = LayeredImage.load(made)
+    import dataclasses
+
+    dataclasses.replace(own, kept=None, settings={}).save(copy)
+    outcome = sample("edit", copy, "--move", "1:0.5,0", "--weights", tiny_folder, "--out", tmp_path / "out")
+    assert outcome.status == 0, outcome.err
+    assert LayeredImage.load(tmp_path / "out").kept is not None
+
+
+def test_a_picture_of_any_size_is_taken_apart_in_its_own_size(sample, tiny_folder: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (30, 11), (200, 100, 0)).save(tmp_path / "photo.png")
+    outcome = sample(
+        "decompose", tmp_path / "photo.png", "--background", "a beach", "--foreground", "a dog",
+        "--steps", 2, "--weights", tiny_folder, "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.err
+    assert LayeredImage.load(tmp_path / "out").size == (11, 30)
+    assert json.loads((tmp_path / "out" / "scene.json").read_text())["settings"]["method"] == "replay"
+
+
+def test_what_is_no_picture_is_refused(sample, tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "words.png").write_text("no picture")
+    outcome = sample(
+        "decompose",
+        tmp_path / "words.png",
+        "--background",
+        "a beach",
+        "--foreground",
+        "a dog",
+        "--weights",
+        tiny_folder,
+        "--out",
+        tmp_path / "o",
+    )
+    assert outcome.status == 1
+    assert "no picture of a known format" in outcome.err
+    assert not (tmp_path / "o").exists()
