@@ -2,9 +2,9 @@
 
 python -m benchmarks.layered_step --sides 256 512
 
-Random float32 weights; four images in the layer batch (k + 1 = 4), doubled for guidance. Each row is a fresh process: its peak resident memory
-covers the weights, compiling and the steps. PyTorch runs diffusers' UNet with keys and values joined over the layers in the up blocks'
-self-attention, through scaled_dot_product_attention; ours also makes the context maps.
+Random float32 weights; four images in the layer batch (k + 1 = 4), doubled for guidance. Each row is a fresh process: its peak memory is
+the resident set's, over weights, compiling and steps. PyTorch runs diffusers' UNet with keys and values joined over the layers in the up
+blocks' self-attention, through scaled_dot_product_attention; ours also makes the context maps.
 """
 
 from __future__ import annotations

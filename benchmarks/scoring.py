@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float
 from data.source import Example, SceneSource
 from data.world import emoji_world
 from dreamlayer_jax.compositing import composite, from_uint8, over_grey
+from dreamlayer_jax.metrics.pictures import psnr
 
 FIRST_SEED = 900_000  # of the held-out split, and apart from the seeds that training watches
 BACKGROUND_SHARE = 0.01
@@ -129,11 +130,6 @@ def iou(a: Bool[np.ndarray, "h w"], b: Bool[np.ndarray, "h w"]) -> float:
     """Intersection over union; 0 where both are empty, for then nothing was made."""
     union = (a | b).sum()
     return float((a & b).sum() / union) if union else 0.0
-
-
-def psnr(a_01: np.ndarray, b_01: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB; an error under a 255th of a byte counts as that, so equal pictures give a finite figure."""
-    return float(-20 * np.log10(max(np.sqrt(np.mean((a_01 - b_01) ** 2)), 255.0**-2)))
 
 
 def bootstrap(values: Sequence[Sequence[float]], draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:

@@ -1,0 +1,144 @@
+"""Image to layers against truth, each way of taking a picture apart, and the round trip of inversion.
+
+    python -m benchmarks.decomposition --weights pocket --count 200 --methods replay
+    python -m benchmarks.decomposition --weights pocket --count 60            all ways side by side
+
+True global pictures of held-out scenes are taken apart with their own prompts. Every figure has a 95% bootstrap interval over scenes.
+
+    alpha soft IoU     of each foreground against the true one (LayerD's protocol)
+    RGB L1             of each foreground's colour, weighted by the true alpha
+    recomposition      PSNR of Eq. 1 of the found layers against the picture, dB
+    round trip         PSNR of inversion then sampling at guidance 1 against the autoencoder's own reconstruction, dB
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from benchmarks.acceptance import batches_of_equal_k
+from benchmarks.probe import write_atomically
+from benchmarks.scoring import bootstrap, held_out_scenes
+from data.source import Example
+from dreamlayer_jax.compositing import composite, from_uint8
+from dreamlayer_jax.diffusion.decode import decode_latents, decode_layers
+from dreamlayer_jax.diffusion.decompose import decompose_layers
+from dreamlayer_jax.diffusion.denoise import ddim_steps, denoise
+from dreamlayer_jax.diffusion.encode import encode_pictures
+from dreamlayer_jax.diffusion.inversion import invert, see_global_only
+from dreamlayer_jax.diffusion.predict import encode_layers
+from dreamlayer_jax.metrics.pictures import psnr, rgb_l1, soft_iou
+from dreamlayer_jax.pipeline import DreamLayer
+from dreamlayer_jax.prompts import TokenBatch, doubled, tokenize
+
+Way = Literal["inversion", "inversion unmasked", "inversion without LSSA", "replay", "replay unmasked", "given", "round trip"]
+WAYS: tuple[Way, ...] = ("inversion", "inversion unmasked", "inversion without LSSA", "replay", "replay unmasked", "given", "round trip")
+FIGURES = {"alpha": "alpha soft IoU", "rgb": "RGB L1", "recomposition": "recomposition, dB", "round_trip": "round trip, dB"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Decomposition:
+    """Takes true held-out pictures apart and scores the layers."""
+
+    weights: str = "pocket"
+    count: int = 200
+    steps: int = 25
+    guidance: float | None = None
+    methods: tuple[Way, ...] = WAYS
+    batch: int = 20
+    out: Path | None = None
+
+
+def tokens_of(model: DreamLayer, examples: list[Example]) -> TokenBatch:
+    """Prompts of scenes of one layer count."""
+    rows = list(zip(*(example["prompts"] for example in examples), strict=True))
+    return tokenize(model.tokenizer, rows, model.config.text.max_position_embeddings)
+
+
+def taken_apart(model: DreamLayer, options: Decomposition, way: Way, examples: list[Example], latent: jax.Array) -> list[dict[str, Any]]:
+    """Scores of one way, for scenes of one layer count."""
+    config = model.config
+    if way.endswith("without LSSA"):
+        config = dataclasses.replace(config, layered=dataclasses.replace(config.layered, layer_shared=False, guided=False))
+    made = decompose_layers(
+        config,
+        model.params,
+        latent,
+        tokens_of(model, examples),
+        model.empty_ids,
+        jax.random.key(0),
+        options.steps,
+        config.guidance if options.guidance is None else options.guidance,
+        method=way.split()[0],
+        masked="unmasked" not in way,
+    )
+    rgba = np.moveaxis(np.asarray(decode_layers(config, model.decoders(), made.latents).rgba_straight_01), 1, 0)
+    scored = []
+    for example, found in zip(examples, rgba, strict=True):
+        true = from_uint8(example["rgba"])
+        pairs = list(zip(found[1:], true[1:], strict=True))
+        scored.append(
+            {
+                "alpha": [soft_iou(ours[..., 3], theirs[..., 3]) for ours, theirs in pairs],
+                "rgb": [rgb_l1(ours[..., :3], theirs) for ours, theirs in pairs],
+                "recomposition": [psnr(composite(found), from_uint8(example["global"]))],
+            }
+        )
+    return scored
+
+
+def round_trip(model: DreamLayer, options: Decomposition, examples: list[Example], latent: jax.Array) -> list[dict[str, Any]]:
+    """Inversion, then sampling with the same prompts at guidance 1, against the autoencoder alone."""
+    config, tokens = model.config, tokens_of(model, examples)
+    layers = see_global_only(encode_layers(config, model.params, tokens.ids, tokens.words, model.empty_ids))
+    run = jax.tree.map(jnp.asarray, ddim_steps(config, options.steps))
+    copies = jnp.broadcast_to(latent, (len(layers.role), *latent.shape))
+    start = invert(config, model.params["unet"], copies, layers, run).states[0]
+    back = denoise(config, model.params["unet"], start, doubled(layers, layers), run, jnp.float32(1.0)).trajectory.clean[-1]
+    again, once = (np.asarray(decode_latents(config, model.params["vae"], z)) for z in (back, latent))
+    return [{"round_trip": [psnr(a, b)]} for a, b in zip(again, once, strict=True)]
+
+
+def measure(options: Decomposition) -> dict[str, Any]:
+    """The report: for each way, each figure's mean and interval."""
+    model = DreamLayer.from_pretrained(options.weights)
+    source = held_out_scenes(options.count)
+    batches = list(batches_of_equal_k([source[n] for n in range(len(source))], options.batch))
+    summary: dict[str, Any] = {}
+    for way in options.methods:
+        scored: dict[str, list[list[float]]] = {}
+        for examples in tqdm(batches, desc=way, unit="batch"):
+            pictures = jnp.asarray(from_uint8(np.stack([example["global"] for example in examples])))
+            latent = encode_pictures(model.config, model.params["vae"], pictures)
+            score = (
+                round_trip(model, options, examples, latent) if way == "round trip" else taken_apart(model, options, way, examples, latent)
+            )
+            for values in score(model, options, examples=examples, latent=latent):
+                for name, figures in values.items():
+                    scored.setdefault(name, []).append(figures)
+        summary[way] = {name: dict(zip(("mean", "low", "high"), bootstrap(values), strict=True)) for name, values in scored.items()}
+    settings = {name: value for name, value in dataclasses.asdict(options).items() if name != "out"}
+    return {"settings": settings, "summary": summary}
+
+
+def main(options: Decomposition) -> None:
+    """Prints the table; writes the report, atomically."""
+    report = measure(options)
+    for way, figures in report["summary"].items():
+        cells = ["{title} {mean:.3g} [{low:.3g}, {high:.3g}]".format(title=FIGURES[name], **figure) for name, figure in figures.items()]
+        print(f"| {way} | {' | '.join(cells)} |")
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(options.out, (json.dumps(report, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Decomposition))

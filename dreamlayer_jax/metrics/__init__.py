@@ -1,0 +1,1 @@
+"""Figures of merit for layered images: pure NumPy functions of pictures."""
