@@ -6,9 +6,11 @@
 True layers of held-out scenes are encoded, harmonised (IRH, Eq. 12) and compared with the true picture, which has the shadows that the
 blend (Eq. 1) of the layers lacks. Every figure has a 95% bootstrap interval over scenes.
 
-    shadow closer      scenes whose composite is nearer to the truth than the blend: mean squared error where shadows take a tenth of the light
+    shadow closer      scenes whose composite is nearer to the truth than the blend, in mean squared error
+                       where shadows take over a tenth of the light
     kept               PSNR of the composite against a foreground where it is seen, dB
-    shadow follows     scenes of one object, moved by a fifth of the canvas, whose darkening changes as the true shadow moves: Σ of the product > 0
+    shadow follows     scenes of one object, moved by a fifth of the canvas, whose darkening changes as the true
+                       shadow moves: the sum of the two changes' product is over 0
 """
 
 from __future__ import annotations
