@@ -25,11 +25,12 @@ WAYS = {
 
 
 @pytest.fixture(scope="module")
-def pipeline(plain_model, request: pytest.FixtureRequest) -> StableDiffusionPipeline:
+def pipeline(plain_model) -> StableDiffusionPipeline:
     levels = 4
     unet = UNet2DConditionModel(
         sample_size=2, block_out_channels=(12, 20), down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), layers_per_block=1, attention_head_dim=2, cross_attention_dim=12, norm_num_groups=4,
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), layers_per_block=1, attention_head_dim=2, cross_attention_dim=12,
+        norm_num_groups=4,
     )  # fmt: skip
     vae = AutoencoderKL(
         block_out_channels=(4, 8, 6, 8), down_block_types=("DownEncoderBlock2D",) * levels, up_block_types=("UpDecoderBlock2D",) * levels,
