@@ -26,7 +26,7 @@ WAYS = {
 
 
 @pytest.fixture(scope="module")
-def pipeline(plain_model, request: pytest.FixtureRequest) -> StableDiffusionPipeline:
+def pipeline(plain_model) -> StableDiffusionPipeline:
     levels = 4
     unet = UNet2DConditionModel(
         sample_size=2, block_out_channels=(12, 20), down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
