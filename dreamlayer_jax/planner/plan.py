@@ -6,12 +6,14 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from dreamlayer_jax.request import RequestError
+
 MAX_SENTENCE = 1000
 MAX_PROMPT = 200
 MAX_FOREGROUNDS = 16
 
 
-class PlanError(ValueError):
+class PlanError(RequestError):
     """A sentence that cannot be split, or a plan that is none. The message says what was wrong, and what would do."""
 
 
