@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 from dreamlayer_jax.export.folder import new_folder, require_free
 from dreamlayer_jax.request import MAX_SEED, RequestError, check_request
 from sample.options import HARMONIZE, MODEL, Harmonize, Model, outside_failures
+from sample.split import split
 
 if TYPE_CHECKING:
     from dreamlayer_jax.layered_image import LayeredImage
@@ -20,10 +21,17 @@ if TYPE_CHECKING:
 class Generate:
     """Prompts to image layers: a folder of PNG files with alpha, and sheet.png, which shows them side by side."""
 
-    background: str
+    background: str | None = None
     """What is behind everything, such as "a sandy beach"."""
     foreground: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """One object; give the option once for each, far to near."""
+    prompt: str | None = None
+    """Instead of --background and --foreground: one sentence, such as "a dog and a red apple on a sandy beach", which a planner splits."""
+    planner_url: str | None = None
+    """Split the sentence by the chat model at this OpenAI-compatible address, such as https://host/v1, instead of by rules. Its key is read
+    from the environment variable DREAMLAYER_PLANNER_KEY."""
+    planner_model: str | None = None
+    """The chat model's name at that address."""
     out: Path
     """The folder to write; with --count, a folder of folders."""
     seed: int = 0
@@ -42,36 +50,51 @@ class Generate:
     """How many scenes, with the seeds seed, seed + 1, …"""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace an earlier output in the folder."""
+    format: Literal["png", "psd", "ora"] = "png"
+    """A scene is a folder of PNG files; psd and ora add a layered scene.psd (Photoshop) or scene.ora (Krita, GIMP) to it."""
     model: tyro.conf.OmitArgPrefixes[Model] = MODEL
 
     def run(self) -> None:
         """Nothing is written unless all scenes are made."""
-        check_request(background=self.background, foregrounds=self.foreground, seed=self.seed, steps=self.steps, guidance=self.guidance)
         if self.count < 1 or self.seed + self.count - 1 > MAX_SEED:
             raise RequestError(f"count is {self.count}; give at least 1, with seed + count - 1 at most {MAX_SEED}")
         require_free(self.out, overwrite=self.overwrite)
-        images = self._images()
+        background, foregrounds = self._prompts()
+        check_request(background=background, foregrounds=foregrounds, seed=self.seed, steps=self.steps, guidance=self.guidance)
+        images = self._images(background, foregrounds)
         from dreamlayer_jax.export.scene_folder import write_scene
 
         with new_folder(self.out, overwrite=self.overwrite) as temporary:
             for image in images:
                 folder = temporary / f"seed_{image.seed}" if self.count > 1 else temporary
                 folder.mkdir(exist_ok=True)
-                write_scene(image, folder)
+                write_scene(image, folder, editor_format=None if self.format == "png" else self.format)
         sheets = "sheet.png" if self.count == 1 else f"seed_{self.seed}/sheet.png"
         print(f"wrote {self.out}; look at {self.out / sheets} first")
 
-    def _images(self) -> list[LayeredImage]:
+    def _prompts(self) -> tuple[str, tuple[str, ...]]:
+        """Background and foregrounds, as given or as split from the sentence."""
+        if self.prompt is not None:
+            if self.background is not None or self.foreground:
+                raise RequestError("both a sentence and layer prompts were given; give --prompt, or --background and --foreground")
+            return split(self.prompt, planner_url=self.planner_url, planner_model=self.planner_model)
+        if self.planner_url is not None or self.planner_model is not None:
+            raise RequestError("a planner was given and nothing to split; give --prompt with a sentence")
+        if self.background is None:
+            raise RequestError("no background was given; give --background and --foreground, or --prompt with a sentence")
+        return self.background, self.foreground
+
+    def _images(self, background: str, foregrounds: tuple[str, ...]) -> list[LayeredImage]:
         from tqdm import tqdm
 
-        model = self.model.load((self.background, *self.foreground))
+        model = self.model.load((background, *foregrounds))
         images = []
         with tqdm(total=self.steps * self.count, desc="denoising", unit="step") as bar:
             for i in range(self.count):
                 images.append(
                     model.generate(
-                        background=self.background,
-                        foregrounds=self.foreground,
+                        background=background,
+                        foregrounds=foregrounds,
                         seed=self.seed + i,
                         steps=self.steps,
                         guidance=self.guidance,

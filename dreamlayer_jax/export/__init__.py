@@ -1,1 +1,1 @@
-"""Writing layered images: the scene folder and its contact sheet."""
+"""Writing layered images: the scene folder with its contact sheet, and files for image editors."""

@@ -9,6 +9,7 @@ composite.png                 the layers harmonised, where the scene has them so
 context_1.png …               the context maps, each value a block of pixels, so that they fit the canvas
 latents.safetensors           the latents kept from T_H down, where the scene has them: what later edits start from
 sheet.png                     everything side by side
+scene.psd or scene.ora        the same for an image editor, if asked for
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from safetensors.numpy import load, save
 
 from dreamlayer_jax import __version__
 from dreamlayer_jax.compositing import from_uint8, to_uint8
+from dreamlayer_jax.export.editor_file import EditorFormat, write_format
 from dreamlayer_jax.export.folder import SCENE_FILE
 from dreamlayer_jax.export.sheet import contact_sheet
 from dreamlayer_jax.layer_axis import Role
@@ -42,8 +44,8 @@ def slug(prompt: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", plain)[:40].strip("_") or "layer"
 
 
-def write_scene(image: LayeredImage, folder: Path) -> None:
-    """Fills an existing, empty folder. The same image gives the same bytes."""
+def write_scene(image: LayeredImage, folder: Path, *, editor_format: EditorFormat | None = None) -> None:
+    """Fills an existing, empty folder; `editor_format` adds scene.psd or scene.ora. The same image gives the same bytes."""
     layers = [{"role": "background", "prompt": image.background.prompt, "file": "0_background.png"}] + [
         {"role": "foreground", "prompt": layer.prompt, "file": f"{i}_{slug(layer.prompt)}.png", "context": f"context_{i}.png"}
         for i, layer in enumerate(image.foregrounds, start=1)
@@ -58,9 +60,14 @@ def write_scene(image: LayeredImage, folder: Path) -> None:
     pictures["sheet.png"] = contact_sheet(image)
     for name, pixels in pictures.items():
         Image.fromarray(pixels).save(folder / name, optimize=True)
+    others = []
     if image.kept is not None:
+        others.append(LATENTS_FILE)
         kept = {field.name: getattr(image.kept, field.name) for field in dataclasses.fields(image.kept)}
         (folder / LATENTS_FILE).write_bytes(save(kept))
+    if editor_format is not None:
+        others.append(f"scene.{editor_format}")
+        write_format(image, folder / others[-1], editor_format)
     scene = {
         "format": FORMAT,
         "version": __version__,
@@ -75,7 +82,7 @@ def write_scene(image: LayeredImage, folder: Path) -> None:
         "sheet": "sheet.png",
         "context_size": list(image.context_maps.shape[1:]),
         "latents": None if image.kept is None else LATENTS_FILE,
-        "files": sorted([*pictures, *([] if image.kept is None else [LATENTS_FILE])]),
+        "files": sorted([*pictures, *others]),
     }
     (folder / SCENE_FILE).write_text(json.dumps(scene, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -96,7 +103,7 @@ def read_scene(folder: str | Path) -> LayeredImage:
         return _assemble(scene, folder)
     except KeyError as error:
         raise ValueError(f"{path} is damaged: it lacks {error}") from error
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 

@@ -101,10 +101,11 @@ def generate(sample: Callable[..., Outcome], tiny_folder: Path) -> Callable[...,
     """`sample generate` with the tiny model and few steps, where the arguments say nothing else."""
 
     def run(
-        *arguments: object, background: str = "a sandy beach", foregrounds: tuple[str, ...] = ("a dog",), weights: Path = tiny_folder
+        *arguments: object, background: str | None = "a sandy beach", foregrounds: tuple[str, ...] = ("a dog",), weights: Path = tiny_folder
     ) -> Outcome:
         given = [part for prompt in foregrounds for part in ("--foreground", prompt)]
+        given += [] if background is None else ["--background", background]
         steps = () if "--steps" in arguments else ("--steps", 2)
-        return sample("generate", "--background", background, *given, "--weights", weights, *steps, *arguments)
+        return sample("generate", *given, "--weights", weights, *steps, *arguments)
 
     return run

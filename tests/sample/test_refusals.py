@@ -26,6 +26,22 @@ def refused(outcome, folder: Path) -> str:
     [
         ({"foregrounds": ()}, (), "no foreground was given; give at least one"),
         ({"foregrounds": ("a dog", "a cat", "a duck")}, (), "3 foregrounds were given; the model 'tiny' makes at most 2"),
+        ({"background": None}, (), "no background was given; give --background and --foreground, or --prompt"),
+        ({}, ("--prompt", "a dog on a beach"), "both a sentence and layer prompts were given"),
+        ({"background": None, "foregrounds": ()}, ("--prompt", "a dog and a cat"), "'a dog and a cat' does not say where it is"),
+        ({"background": None, "foregrounds": ()}, ("--prompt", " "), "the sentence is empty"),
+        ({}, ("--planner-url", "http://localhost/v1"), "a planner was given and nothing to split"),
+        (
+            {"background": None, "foregrounds": ()},
+            ("--prompt", "a dog on a beach", "--planner-url", "http://localhost/v1"),
+            "needs both --planner-url and --planner-model",
+        ),
+        (
+            {"background": None, "foregrounds": ()},
+            ("--prompt", "a dog on a beach", "--planner-url", "file:///etc/passwd", "--planner-model", "m"),
+            "the planner's URL must be like https://host/v1; got 'file:///etc/passwd'",
+        ),
+        ({}, ("--format", "jpeg"), "--format"),
         ({"background": ""}, (), "the prompt of background is empty"),
         ({"foregrounds": ("a dog", " ")}, (), "the prompt of foreground 2 is empty"),
         ({"foregrounds": (LONG,)}, (), f"19 tokens together ('a sandy beach' 3, {LONG!r} 16); the global prompt holds 14"),
