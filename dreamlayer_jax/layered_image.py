@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
 from dreamlayer_jax.compositing import composite, from_uint8, to_uint8
 from dreamlayer_jax.layer_axis import Role
+
+if TYPE_CHECKING:
+    from dreamlayer_jax.editing.edits import Edit
+    from dreamlayer_jax.pipeline import DreamLayer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,6 +119,12 @@ class LayeredImage:
         with new_folder(folder, overwrite=overwrite) as temporary:
             write_scene(self, temporary)
         return Path(folder)
+
+    def edit(self, edits: Sequence[Edit], model: DreamLayer | None = None, **options: Any) -> LayeredImage:
+        """`model.edit(self, edits, **options)`; without a model, the shipped one that made this scene."""
+        from dreamlayer_jax.pipeline import DreamLayer
+
+        return (model or DreamLayer.from_pretrained(self.model)).edit(self, edits, **options)
 
     @classmethod
     def load(cls, folder: str | Path) -> LayeredImage:

@@ -39,9 +39,9 @@ def text_to_layers(
 ) -> LayeredImage:
     """See `DreamLayer.generate`."""
     check_window(window, model.config.schedule.num_train_timesteps)
+    decoders, tokens = model.decoders(), model.tokens(prompts, steps)
     size = size or (model.config.sample_size, model.config.sample_size)
     check_size(model.config, size)
-    decoders, tokens = model.decoders(), model.tokens(prompts, steps)
     made = generate_layers(
         model.config,
         model.params,

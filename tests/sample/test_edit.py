@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from dreamlayer_jax import DreamLayer
 from dreamlayer_jax.layered_image import LayeredImage
+from dreamlayer_jax.request import RequestError
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +73,6 @@ def test_an_untouched_scene_harmonised_again_is_the_same_picture(sample, made: P
         (("--order", "1;2"), "commas"),
         (("--order", "1"), "leaves out 2"),
         (("--move", "1:0.1,0", "--t-h", 400, "--t-h-end", 600), "window"),
-        (("--move", "1:0.1,0", "--t-h", 900), "kept latents begin"),
     ],
 )
 def test_a_bad_edit_is_refused_and_nothing_is_written(sample, made: Path, tiny_folder: Path, tmp_path: Path, edits, words) -> None:
@@ -81,8 +84,6 @@ def test_a_bad_edit_is_refused_and_nothing_is_written(sample, made: Path, tiny_f
 
 
 def test_damaged_latents_are_named(sample, made: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(made, copy)
     (copy / "latents.safetensors").write_bytes((copy / "latents.safetensors").read_bytes()[:-7])
@@ -94,12 +95,30 @@ def test_damaged_latents_are_named(sample, made: Path, tiny_folder: Path, tmp_pa
 def test_a_scene_of_ones_own_without_latents_can_be_edited(sample, made: Path, tiny_folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "own"
     own = LayeredImage.load(made)
-    import dataclasses
-
     dataclasses.replace(own, kept=None, settings={}).save(copy)
     outcome = sample("edit", copy, "--move", "1:0.5,0", "--weights", tiny_folder, "--out", tmp_path / "out")
     assert outcome.status == 0, outcome.err
     assert LayeredImage.load(tmp_path / "out").kept is not None
+
+
+def test_given_layers_stay_and_pictures_need_not_be_square(tiny_folder: Path) -> None:
+    model = DreamLayer.from_pretrained(tiny_folder)
+    background = np.full((16, 32, 4), 255, np.uint8)
+    background[..., :3] = np.random.default_rng(0).integers(0, 256, (16, 32, 3))
+    asked = {"background": "a sandy beach", "foregrounds": ["a dog"], "steps": 2, "size": (16, 32)}
+    image = model.generate(**asked, given={0: background})
+    np.testing.assert_array_equal(image.background.rgba_straight, background)
+    assert image.size == (16, 32)
+    with pytest.raises(RequestError, match="multiples of 16"):
+        model.generate(**{**asked, "size": (16, 20)})
+    with pytest.raises(RequestError, match="layer 5"):
+        model.generate(**asked, given={5: background})
+    with pytest.raises(RequestError, match=r"expected is uint8 \(16, 32, 4\)"):
+        model.generate(**asked, given={1: background[:8]})
+    see_through = background.copy()
+    see_through[0, 0, 3] = 0
+    with pytest.raises(RequestError, match="opaque"):
+        model.generate(**asked, given={0: see_through})
 
 
 def test_a_picture_of_any_size_is_taken_apart_in_its_own_size(sample, tiny_folder: Path, tmp_path: Path) -> None:

@@ -28,10 +28,11 @@ def test_a_scene_is_written_and_the_sheet_named(generate, tmp_path: Path) -> Non
     assert "2/2" in done.err  # the progress bar
     assert set(everything_in(tmp_path / "beach")) == {
         *("scene.json", "0_background.png", "1_a_red_apple.png", "2_a_dog.png", "global.png", "blend.png"),
-        *("context_1.png", "context_2.png", "sheet.png"),
+        *("composite.png", "latents.safetensors", "context_1.png", "context_2.png", "sheet.png"),
     }
     scene = json.loads((tmp_path / "beach" / "scene.json").read_text())
-    assert (scene["seed"], scene["settings"], scene["model"]) == (3, {"steps": 2, "guidance": 2.0}, "tiny")
+    assert (scene["seed"], scene["model"]) == (3, "tiny")
+    assert scene["settings"] == {"steps": 2, "guidance": 2.0, "harmonize": [600, 400], "given": []}
     loaded = LayeredImage.load(tmp_path / "beach")
     assert [layer.prompt for layer in loaded.layers] == ["a sandy beach", "a red apple", "a dog"]
     assert loaded.size == (16, 16)
@@ -71,7 +72,8 @@ def test_the_library_makes_what_the_command_makes(generate, tiny_folder: Path, t
     np.testing.assert_array_equal(image.global_rgb, commanded.global_rgb)
     for ours, theirs in zip(image.layers, commanded.layers, strict=True):
         np.testing.assert_array_equal(ours.rgba_straight, theirs.rgba_straight)
-    assert image.settings == {"steps": 2, "guidance": 1.5}
+    np.testing.assert_array_equal(image.composite_rgb, commanded.composite_rgb)
+    assert image.settings == commanded.settings
 
 
 def test_overwrite_replaces_an_earlier_scene(generate, tmp_path: Path) -> None:
