@@ -120,6 +120,7 @@ class LayeredConfig:
     """What DreamLayer adds to the base model. Every part can be switched off (the ablation of Table 3 needs it)."""
 
     max_foregrounds: int = 3
+    prompt_windows: int = 1  # S, the global prompt's tokens, is so many times the text tower's length (§3)
     foreground_kv: bool = True  # foregrounds own their K and V projections (§2)
     context_map: bool = True  # CACA, §3.1
     context_block: int = 2  # the down block whose cross-attention makes the maps: 1/4 of the latent side in SD 1.5
@@ -131,6 +132,7 @@ class LayeredConfig:
     same_noise: bool = False  # all layers of a scene start from (and are trained with) the same noise, §9
 
     def __post_init__(self) -> None:
+        _require(self.prompt_windows >= 1, f"prompt_windows is {self.prompt_windows}; give at least 1")
         _require(self.context_map or not self.guided, "guided (Eq. 9) uses the context maps; with context_map=False set guided=False too")
 
 

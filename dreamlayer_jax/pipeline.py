@@ -207,7 +207,8 @@ class DreamLayer:
             raise RequestError(f"{len(prompts) - 1} foregrounds were given; the model {self.config.name!r} makes at most {most}")
         if steps > timesteps:
             raise RequestError(f"steps is {steps}; the model {self.config.name!r} has {timesteps} timesteps, so give 1 to {timesteps}")
-        return tokenize(self.tokenizer, [[prompt] for prompt in prompts], self.config.text.max_position_embeddings)
+        windows = self.config.layered.prompt_windows
+        return tokenize(self.tokenizer, [[prompt] for prompt in prompts], self.config.text.max_position_embeddings, windows)
 
     @cached_property
     def empty_ids(self) -> np.ndarray:

@@ -30,16 +30,17 @@ class TokenBatch:
     words: Int[np.ndarray, "k b"]
 
 
-def tokenize(tokenizer: Any, prompts: Sequence[Sequence[str]], length: int) -> TokenBatch:
+def tokenize(tokenizer: Any, prompts: Sequence[Sequence[str]], length: int, windows: int = 1) -> TokenBatch:
     """Token ids of prompts.
 
     Args:
         tokenizer: a `CLIPTokenizer`.
         prompts: one row a layer (background first), one prompt a scene.
-        length: S, the token count of the text tower.
+        length: the token count of the text tower.
+        windows: S / length, where S is the token count of the global prompt.
 
     Raises:
-        PromptError: the words of one scene's layers together do not fit into S − 2 tokens.
+        PromptError: a prompt does not fit into the text tower, or the words of one scene's layers together into S − 2 tokens.
     """
     flat = [prompt for row in prompts for prompt in row]
     encoded = [tokenizer(prompt, add_special_tokens=True)["input_ids"] for prompt in flat]
@@ -48,11 +49,15 @@ def tokenize(tokenizer: Any, prompts: Sequence[Sequence[str]], length: int) -> T
         row[: min(len(tokens), length)] = tokens[:length]
     shape = (len(prompts), len(prompts[0]))
     words = np.array([len(tokens) - 2 for tokens in encoded], np.int32).reshape(shape)
-    for scene in np.flatnonzero(words.sum(axis=0) > length - 2):
+    for layer, scene in np.argwhere(words > length - 2) if windows > 1 else ():
+        prompt, count = prompts[layer][scene], words[layer, scene]
+        raise PromptError(f"the prompt {prompt!r} has {count} tokens; the text tower reads {length - 2}. Use fewer words.")
+    most = windows * length - 2
+    for scene in np.flatnonzero(words.sum(axis=0) > most):
         counts = ", ".join(f"{row[scene]!r} {count}" for row, count in zip(prompts, words[:, scene], strict=True))
         raise PromptError(
             f"the prompts of one scene have {words[:, scene].sum()} tokens together ({counts}); "
-            f"the global prompt holds {length - 2}. Use fewer words."
+            f"the global prompt holds {most}. Use fewer words."
         )
     return TokenBatch(ids.reshape(*shape, length), words)
 
@@ -65,16 +70,20 @@ def word_mask(words: Int[Array, "*n"], length: int) -> Bool[Array, "*n t"]:
 
 
 def global_prompt(
-    layers: Float[Array, "k b t d"], words: Int[Array, "k b"], empty: Float[Array, "t d"]
-) -> tuple[Float[Array, "b t d"], Bool[Array, "k b t"]]:
-    """C_t^{k+1} and the span of each layer in it. `empty` is the embedding of the empty prompt: its [SOS], [EOS] and padding."""
+    layers: Float[Array, "k b t d"], words: Int[Array, "k b"], empty: Float[Array, "t d"], windows: int = 1
+) -> tuple[Float[Array, "b s d"], Bool[Array, "k b s"]]:
+    """C_t^{k+1}, of S = t · windows tokens, and the span of each layer in it.
+
+    `empty` is the embedding of the empty prompt: its [SOS], [EOS] and padding, whose last token is repeated as often as S needs.
+    """
     length = layers.shape[2]
+    total_length = length * windows
     end = jnp.cumsum(words, axis=0)[..., None]  # (k, b, 1)
     start = end - words[..., None]
-    position = jnp.arange(length)[None, None] - 1  # 0 is the first word
-    span = (position >= start) & (position < end)  # (k, b, t)
+    position = jnp.arange(total_length)[None, None] - 1  # 0 is the first word
+    span = (position >= start) & (position < end)  # (k, b, s)
     inside = jnp.where(span, position - start + 1, 0)
-    picked = jnp.take_along_axis(layers, inside[..., None], axis=2)  # (k, b, t, d)
+    picked = jnp.take_along_axis(layers, inside[..., None], axis=2)  # (k, b, s, d)
     words_part = jnp.where(span[..., None], picked, 0).sum(axis=0)
     total = end[-1]  # (b, 1)
     outside = jnp.where(position[0] < 0, 0, jnp.clip(position[0] - total + 1, 0, length - 1))
@@ -87,6 +96,7 @@ def layer_contexts(
     empty: Float[Array, "t d"],
     layer_assign: Float[Array, "slots d"],
     valid: Bool[Array, "k b"] | None = None,
+    windows: int = 1,
 ) -> LayerContext:
     """The `LayerContext` of a whole layer batch (leading axis l = k + 1) from the encoded layer prompts.
 
@@ -96,6 +106,7 @@ def layer_contexts(
         empty: text tower output of the empty prompt.
         layer_assign: the learned embedding of each layer slot.
         valid: False for padded layers; all valid by default.
+        windows: S / t; over 1, the layers' own prompts get a tail that nothing attends to.
     """
     k, b, length, _ = encoded.shape
     if k > layer_assign.shape[0]:
@@ -104,14 +115,19 @@ def layer_contexts(
     valid = jnp.ones((k, b), bool) if valid is None else jnp.asarray(valid)
     words = jnp.where(valid, words, 0)
     layers = encoded + layer_assign[:k, None, None, :]
-    whole, span = global_prompt(layers, words, empty)
-    nothing = jnp.zeros((1, b, length), bool)
+    whole, span = global_prompt(layers, words, empty, windows)
+    total_length = length * windows
+    nothing = jnp.zeros((1, b, total_length), bool)
+    layers = jnp.pad(layers, ((0, 0), (0, 0), (0, total_length - length), (0, 0)))
+    reach = jnp.where(jnp.arange(k + 1) < k, length, total_length)[:, None, None]
+    keep = jnp.broadcast_to(jnp.arange(total_length)[None, None] < reach, (k + 1, b, total_length))
     return LayerContext(
         role=roles(k + 1),
         valid=jnp.concatenate([valid, jnp.ones((1, b), bool)]),
         prompt=jnp.concatenate([layers, whole[None]]),
-        own=jnp.concatenate([word_mask(words, length), nothing]),
+        own=jnp.concatenate([word_mask(words, total_length), nothing]),
         span=jnp.concatenate([span, nothing]),
+        keep=keep if windows > 1 else None,
     )
 
 

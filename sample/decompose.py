@@ -35,6 +35,8 @@ class Decompose:
     """Classifier-free guidance weight of the denoising; the model's own by default."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace an earlier output in the folder."""
+    format: Literal["png", "psd", "ora"] = "png"
+    """psd and ora add a layered scene.psd (Photoshop) or scene.ora (Krita, GIMP) to the folder."""
     model: tyro.conf.OmitArgPrefixes[Model] = MODEL
 
     def run(self) -> None:
@@ -56,7 +58,7 @@ class Decompose:
             method=self.method,
         )
         with new_folder(self.out, overwrite=self.overwrite) as temporary:
-            write_scene(image, temporary)
+            write_scene(image, temporary, editor_format=None if self.format == "png" else self.format)
         print(f"wrote {self.out}; look at {self.out / 'sheet.png'} first")
 
     failures = staticmethod(outside_failures)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -43,6 +43,8 @@ class EditScene:
     """Of what is made anew; the scene's own by default."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace an earlier output in the folder."""
+    format: Literal["png", "psd", "ora"] = "png"
+    """psd and ora add a layered scene.psd (Photoshop) or scene.ora (Krita, GIMP) to the folder."""
     model: tyro.conf.OmitArgPrefixes[Model] = MODEL
     """By default the shipped one that the scene names."""
 
@@ -63,7 +65,7 @@ class EditScene:
         from dreamlayer_jax.export.scene_folder import write_scene
 
         with new_folder(self.out, overwrite=self.overwrite) as temporary:
-            write_scene(edited, temporary)
+            write_scene(edited, temporary, editor_format=None if self.format == "png" else self.format)
         print(f"wrote {self.out}; look at {self.out / 'sheet.png'} first")
 
     def edits(self) -> list[Edit]:

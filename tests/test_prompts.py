@@ -114,3 +114,22 @@ def test_doubled_contexts_are_without_then_with_prompts(encoded) -> None:
     np.testing.assert_array_equal(both.prompt[:, :B], np.broadcast_to(empty, (K + 1, B, T, D)))
     np.testing.assert_array_equal(both.prompt[:, B:], prompted.prompt)
     assert not both.span[:, :B].any()
+
+
+def test_a_longer_global_prompt_holds_more_and_leaves_the_layers_as_they_were() -> None:
+    """S twice the tower's length: prompts that together are too long for one length fit, and the layers' own tail is never seen."""
+    with pytest.raises(PromptError, match="the global prompt holds 4"):
+        tokenize(OneTokenAWord(), [["a bee sun sea"], ["two apples"]], 6)
+    tokens = tokenize(OneTokenAWord(), [["a bee sun sea"], ["two apples"]], 6, windows=2)
+    rng = np.random.default_rng(0)
+    layers, empty = (rng.normal(size=shape).astype(np.float32) for shape in ((2, 1, 6, 3), (6, 3)))
+    context = layer_contexts(layers, tokens.words, empty, np.zeros((2, 3), np.float32), windows=2)
+    assert context.prompt.shape == (3, 1, 12, 3)
+    np.testing.assert_array_equal(context.prompt[:2, :, :6], layers)
+    expected = np.concatenate([empty[:1], layers[0, 0, 1:5], layers[1, 0, 1:3], empty[1:6]])
+    np.testing.assert_array_equal(context.prompt[2, 0], expected)
+    np.testing.assert_array_equal(context.keep[:, 0].sum(axis=1), [6, 6, 12])
+    np.testing.assert_array_equal(np.flatnonzero(context.span[1, 0]), [5, 6])
+    assert layer_contexts(layers, tokens.words - 2, empty, np.zeros((2, 3), np.float32)).keep is None
+    with pytest.raises(PromptError, match="reads 4"):
+        tokenize(OneTokenAWord(), [["a bee sun sea sky"], ["a"]], 6, windows=2)

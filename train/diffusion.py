@@ -112,7 +112,7 @@ class DiffusionStage(Stage):
         length = self.config.text.max_position_embeddings
 
         def with_tokens(example: dict[str, Any]) -> Batch:
-            tokens = tokenize(self.tokenizer, [[prompt] for prompt in example["prompts"]], length)
+            tokens = tokenize(self.tokenizer, [[prompt] for prompt in example["prompts"]], length, self.config.layered.prompt_windows)
             return {"latents": example["latents"], "alpha": example["alpha"], "ids": tokens.ids[:, 0], "words": tokens.words[:, 0]}
 
         dataset = grain.MapDataset.source(source).seed(self.seed + k).shuffle().repeat().map(with_tokens)
@@ -121,7 +121,7 @@ class DiffusionStage(Stage):
     def picture_batch(self) -> Batch:
         """Tokens of the fixed prompts."""
         rows = list(zip(*self.picture_prompts, strict=True))
-        tokens = tokenize(self.tokenizer, rows, self.config.text.max_position_embeddings)
+        tokens = tokenize(self.tokenizer, rows, self.config.text.max_position_embeddings, self.config.layered.prompt_windows)
         return {"tokens": tokens}
 
     def picture(self, params: Params, batch: Batch) -> np.ndarray:

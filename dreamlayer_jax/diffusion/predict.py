@@ -30,7 +30,7 @@ def encode_layers(
     flat = jnp.concatenate([jnp.asarray(ids).reshape(k * b, length), jnp.asarray(empty_ids)[None]])
     encoded = CLIPTextModel(config.text).apply({"params": params["text_encoder"]}, flat)
     layers = encoded[:-1].reshape(k, b, length, -1)
-    return layer_contexts(layers, words, encoded[-1], params["layer_assign"]["embedding"], valid)
+    return layer_contexts(layers, words, encoded[-1], params["layer_assign"]["embedding"], valid, config.layered.prompt_windows)
 
 
 def init_layer_assign(config: DreamLayerConfig) -> Params:

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from dreamlayer_jax.attention.core import attention, attention_weights
 from dreamlayer_jax.attention.foreground_kv import project
@@ -39,10 +39,11 @@ class Attention(nn.Module):
         shared: LayerContext | None = None,
         return_weights: bool = False,
         grid: tuple[int, int] | None = None,
+        keep: Bool[Array, "b s"] | None = None,
     ) -> tuple[Float[Array, "b t c"], Float[Array, "b t s"] | None]:
         """Returns the output and, if asked for, the attention weights as a mean over heads (Eq. 3).
 
-        `grid`: height and width of the tokens, whose places then turn queries and keys.
+        `grid`: height and width of the tokens, whose places then turn queries and keys. `keep`: keys that may be seen.
         """
         channels = x.shape[-1]
 
@@ -55,14 +56,15 @@ class Attention(nn.Module):
         if grid is not None:
             q, k = rotate_by_place(q, *grid), rotate_by_place(k, *grid)
         weights = None
+        mask = None if keep is None else keep[:, None, None, :]
         if shared is not None:
             out = layer_shared_attention(q, k, v, shared.valid, self.axis_names)
         elif return_weights:
-            per_head = attention_weights(q, k)
+            per_head = attention_weights(q, k, mask)
             out = jnp.einsum("b n t s, b s n d -> b t n d", per_head.astype(v.dtype), v)
             weights = per_head.mean(axis=1)
         else:
-            out = attention(q, k, v)
+            out = attention(q, k, v, mask)
         return nn.Dense(channels, dtype=self.dtype, name="to_out_0")(rearrange(out, "b t n d -> b t (n d)")), weights
 
 
@@ -128,7 +130,8 @@ class BasicTransformerBlock(nn.Module):
 
         z = norm("norm2")
         attend = Attention(self.heads, self.axis_names, self.dtype, name="attn2")
-        out, weights = attend(z, prompt.astype(self.dtype), kv_role, return_weights=self.collect)
+        keep = None if layer is None else layer.keep
+        out, weights = attend(z, prompt.astype(self.dtype), kv_role, return_weights=self.collect, keep=keep)
         x = x + out
         x = x + FeedForward(self.dtype, name="ff")(norm("norm3"))
         collected = (weights.reshape(b, h, w, -1), z.reshape(b, h, w, c)) if self.collect else None

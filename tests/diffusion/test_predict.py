@@ -138,3 +138,16 @@ def test_layer_assign_starts_at_zero_and_tells_layers_apart_once_trained(config,
         np.broadcast_to(params["layer_assign"]["embedding"][:3, None, None], fresh.prompt[:3].shape),
         atol=1e-5,
     )
+
+
+def test_a_longer_global_prompt_changes_the_global_layer_only(config, params, scene, empty_ids) -> None:
+    """Without layer-shared attention, which would carry the change on."""
+    ids, words, z = scene(2)
+    apart = dataclasses.replace(config.layered, layer_shared=False, guided=False)
+    found = []
+    for windows in (1, 2):
+        longer = dataclasses.replace(config, layered=dataclasses.replace(apart, prompt_windows=windows))
+        layers = encode_layers(longer, params, ids, words, empty_ids)
+        found.append(np.asarray(predict(longer, params["unet"], z, np.full(2, 500), layers).sample))
+    np.testing.assert_allclose(found[1][:-1], found[0][:-1], atol=1e-5)
+    assert np.abs(found[1][-1] - found[0][-1]).max() > 1e-3
