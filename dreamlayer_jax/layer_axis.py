@@ -45,7 +45,7 @@ class LayerContext:
     span: Bool[Array, "b t"]
     """Which tokens of the *global* prompt are this layer's words; none for the global layer itself."""
     keep: Bool[Array, "b t"] | None = None
-    """Which tokens may be attended to; None for all. Beside a global prompt longer than the text tower's, the layers' own have a masked tail."""
+    """Which tokens may be attended to; None for all. Beside a global prompt longer than the tower's, the layers' own have a masked tail."""
 
 
 def roles(layers: int) -> Int[Array, " l"]:
