@@ -7,7 +7,7 @@ True global pictures of held-out scenes are taken apart with their own prompts. 
 
     alpha soft IoU     of each foreground against the true one (LayerD's protocol)
     RGB L1             of each foreground's colour, weighted by the true alpha
-    recomposition      PSNR of Eq. 1 of the found layers against the picture, dB
+    recomposition      PSNR in dB, and SSIM, of Eq. 1 of the found layers against the picture
     round trip         PSNR of inversion then sampling at guidance 1 against the autoencoder's own reconstruction, dB
 """
 
@@ -35,13 +35,13 @@ from dreamlayer_jax.diffusion.denoise import ddim_steps, denoise
 from dreamlayer_jax.diffusion.encode import encode_pictures
 from dreamlayer_jax.diffusion.inversion import invert, see_global_only
 from dreamlayer_jax.diffusion.predict import encode_layers
-from dreamlayer_jax.metrics.pictures import psnr, rgb_l1, soft_iou
+from dreamlayer_jax.metrics.pictures import psnr, rgb_l1, soft_iou, ssim
 from dreamlayer_jax.pipeline import DreamLayer
 from dreamlayer_jax.prompts import TokenBatch, doubled, tokenize
 
 Way = Literal["inversion", "inversion unmasked", "inversion without LSSA", "replay", "replay unmasked", "given", "round trip"]
 WAYS: tuple[Way, ...] = ("inversion", "inversion unmasked", "inversion without LSSA", "replay", "replay unmasked", "given", "round trip")
-FIGURES = {"alpha": "alpha soft IoU", "rgb": "RGB L1", "recomposition": "recomposition, dB", "round_trip": "round trip, dB"}
+FIGURES = {"alpha": "alpha soft IoU", "rgb": "RGB L1", "recomposition": "recomposition, dB", "ssim": "SSIM", "round_trip": "round trip, dB"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,6 +90,7 @@ def taken_apart(model: DreamLayer, options: Decomposition, way: Way, examples: l
                 "alpha": [soft_iou(ours[..., 3], theirs[..., 3]) for ours, theirs in pairs],
                 "rgb": [rgb_l1(ours[..., :3], theirs) for ours, theirs in pairs],
                 "recomposition": [psnr(composite(found), from_uint8(example["global"]))],
+                "ssim": [ssim(composite(found), from_uint8(example["global"]))],
             }
         )
     return scored

@@ -11,6 +11,7 @@ blend (Eq. 1) of the layers lacks. Every figure has a 95% bootstrap interval ove
     kept               PSNR of the composite against a foreground where it is seen, dB
     shadow follows     scenes of one object, moved by a fifth of the canvas, whose darkening changes as the true
                        shadow moves: the sum of the two changes' product is over 0
+    edited             PSNR of the moved scene's composite, and of its blend, against the composer's rendering of the move, dB
 """
 
 from __future__ import annotations
@@ -28,14 +29,13 @@ from tqdm import tqdm
 
 from benchmarks.probe import write_atomically
 from benchmarks.scoring import FIRST_SEED, bootstrap, visible_parts
-from data.scenes import Scene
+from data.scenes import Scene, compose
 from data.source import SceneSource
 from data.world import emoji_world
 from dreamlayer_jax.compositing import composite, from_uint8
 from dreamlayer_jax.diffusion.decode import decode_latents
 from dreamlayer_jax.diffusion.denoise import ddim_steps, guidance_contexts, noised
 from dreamlayer_jax.diffusion.harmonize import harmonize
-from dreamlayer_jax.editing.placement import Placement
 from dreamlayer_jax.metrics.pictures import psnr
 from dreamlayer_jax.pipeline import DreamLayer
 from dreamlayer_jax.prompts import tokenize
@@ -105,29 +105,30 @@ def still(model: DreamLayer, options: Harmony, scenes: list[Scene]) -> list[dict
 
 
 def moved(model: DreamLayer, options: Harmony, scenes: list[Scene]) -> list[dict[str, list[float]]]:
-    """Scores of scenes of one object, before and after a move to the side with more room."""
-    before = np.stack([scene.rgba for scene in scenes])
-    after, shadows = before.copy(), []
-    for i, scene in enumerate(scenes):
-        size = scene.rgba.shape[1]
-        right = scene.boxes[1, 1] + scene.boxes[1, 3] < size
-        placement = Placement(shift_x=round(MOVE * size) * (1 if right else -1))
-        after[i, 1] = np.asarray(placement.apply(jnp.asarray(scene.rgba[1], jnp.float32))).round()
-        shadows.append(np.asarray(placement.apply(jnp.asarray(scene.shadow)[..., None]))[..., 0] - scene.shadow)
-    darkening = [
-        np.stack([composite(from_uint8(layers)) for layers in rgba]).mean(-1) - harmonised(model, options, scenes, rgba).mean(-1)
-        for rgba in (before, after)
+    """Scores of scenes of one object, before and after a move to the side with more room; the composer renders the moved scene for real."""
+    world, after = emoji_world(), []
+    for scene in scenes:
+        right = scene.boxes[1, 1] + scene.boxes[1, 3] < scene.rgba.shape[1]
+        after.append(compose(world, scene.seed, k=2, split="held_out", moves=(MOVE if right else -MOVE,)))
+    rgba = [np.stack([scene.rgba for scene in some]) for some in (scenes, after)]
+    composites = [harmonised(model, options, scenes, layers) for layers in rgba]
+    blends = [np.stack([composite(from_uint8(scene)) for scene in layers]) for layers in rgba]
+    darkening = [(blend - made).mean(-1) for blend, made in zip(blends, composites, strict=True)]
+    change = np.stack([new.shadow - old.shadow for old, new in zip(scenes, after, strict=True)])
+    free = (rgba[0][:, 1, ..., 3] < 8) & (rgba[1][:, 1, ..., 3] < 8)
+    agreement = ((darkening[1] - darkening[0]) * change * free).sum((1, 2))
+    truth = [from_uint8(scene.global_rgb) for scene in after]
+    return [
+        {"follows": [float(agree > 0)], "edit": [psnr(made, true)], "edit_blend": [psnr(blend, true)]}
+        for agree, made, blend, true in zip(agreement, composites[1], blends[1], truth, strict=True)
     ]
-    free = (before[:, 1, ..., 3] < 8) & (after[:, 1, ..., 3] < 8)
-    agreement = ((darkening[1] - darkening[0]) * np.stack(shadows) * free).sum((1, 2))
-    return [{"follows": [float(value > 0)]} for value in agreement]
 
 
 def measure(options: Harmony) -> dict[str, Any]:
     """The report."""
     model = DreamLayer.from_pretrained(options.weights)
     seeds = range(FIRST_SEED, FIRST_SEED + options.count)
-    scored: dict[str, list[list[float]]] = {"shadow_closer": [], "kept": [], "follows": []}
+    scored: dict[str, list[list[float]]] = {"shadow_closer": [], "kept": [], "follows": [], "edit": [], "edit_blend": []}
     with tqdm(total=2 * options.count, desc="scenes") as bar:
         for kinds, score in (((2, 3, 4), still), ((2,), moved)):
             world = SceneSource(world=emoji_world(), seeds=seeds, split="held_out", layers=kinds)
@@ -148,9 +149,15 @@ def measure(options: Harmony) -> dict[str, Any]:
 def main(options: Harmony) -> None:
     """Prints the table; writes the report, atomically."""
     report = measure(options)
-    words = {"shadow_closer": "shadow closer, %", "kept": "foregrounds kept, dB", "follows": "shadow follows, %"}
+    words = {
+        "shadow_closer": "shadow closer, %",
+        "kept": "foregrounds kept, dB",
+        "follows": "shadow follows, %",
+        "edit": "edited composite against the scene rendered with the edit, dB",
+        "edit_blend": "edited blend against the same, dB",
+    }
     for name, title in words.items():
-        scale = 1 if name == "kept" else 100
+        scale = 100 if title.endswith("%") else 1
         figures = {key: scale * value for key, value in report["summary"][name].items()}
         print("| {title} | {mean:.1f} [{low:.1f}, {high:.1f}] |".format(title=title, **figures))
     if options.out is not None:

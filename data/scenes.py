@@ -9,6 +9,7 @@ than it leave, and the global picture is Eq. 1 (paper §1) of the lit layers:
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any, Literal
 
@@ -56,11 +57,20 @@ class Scene:
         }
 
 
-def compose(world: World, seed: int, size: int = 64, k: int = 3, split: Split = "train", pairs: Pairs = "train") -> Scene:
+def compose(
+    world: World,
+    seed: int,
+    size: int = 64,
+    k: int = 3,
+    split: Split = "train",
+    pairs: Pairs = "train",
+    moves: Sequence[float] = (),
+) -> Scene:
     """The scene of a seed: the same arguments give the same bytes, and another `size` gives the same scene at that many pixels a side.
 
     k: layers including the background, 2 to 4. split: "train" and "held_out" never share a scene, whatever the seeds.
     pairs: "train" has no held-out pair of objects; "held_out" (k >= 3, of the held-out split only) has at least one.
+    moves: the same scene with its objects, far to near, shifted to the right by so many widths of the picture.
     ValueError for anything else.
     """
     check_arguments(seed, size, k, split, pairs)
@@ -69,6 +79,8 @@ def compose(world: World, seed: int, size: int = 64, k: int = 3, split: Split = 
     cutouts = tuple(world.cutouts[n] for n in _choose(world, rng, k - 1, pairs))
     light = draw_light(rng, place.light)
     placed = arrange(rng, cutouts)
+    if moves:
+        placed = tuple(dataclasses.replace(one, left=one.left + dx) for one, dx in zip(placed, moves, strict=True))
     names = (place.name, *(cutout.name for cutout in cutouts))
     prompts = tuple(caption(name, rng, place=n == 0) for n, name in enumerate(names))
 

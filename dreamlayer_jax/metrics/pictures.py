@@ -19,6 +19,14 @@ def psnr(a_01: Float[np.ndarray, "*n"], b_01: Float[np.ndarray, "*n"], weight: F
     return float(-20 * np.log10(max(np.sqrt(mse), SMALLEST_RMSE))) if np.isfinite(mse) else float("nan")
 
 
+def ssim(a_01: Float[np.ndarray, "h w 3"], b_01: Float[np.ndarray, "h w 3"]) -> float:
+    """Structural similarity (Wang et al. 2004), scikit-image's, with their Gaussian window. Needs the extra [evaluate]."""
+    from skimage.metrics import structural_similarity
+
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return float(structural_similarity(np.asarray(a_01), np.asarray(b_01), channel_axis=-1, data_range=1.0, **options))
+
+
 def soft_iou(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"]) -> float:
     """Σ min / Σ max of two alphas (LayerD's and Qwen-Image-Layered's protocol); 1 where both are empty."""
     union = np.maximum(a, b).sum()

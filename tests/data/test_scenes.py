@@ -84,6 +84,15 @@ def test_every_object_is_mostly_in_sight(k):
         assert share[1:].min() >= 0.55
 
 
+def test_a_move_takes_the_object_and_its_shadow_along_and_nothing_else():
+    still = compose(shapes_world(), 3, k=2)
+    moved = compose(shapes_world(), 3, k=2, moves=(0.125,))
+    np.testing.assert_array_equal(moved.rgba[0], still.rgba[0])
+    assert moved.prompts == still.prompts
+    np.testing.assert_array_equal(moved.rgba[1, :, 8:], still.rgba[1, :, :-8])
+    np.testing.assert_allclose(moved.shadow[:, 16:-16], still.shadow[:, 8:-24], atol=1e-5)
+
+
 def test_a_seed_is_one_scene_and_splits_share_none():
     first, again, held_out = (compose(WORLD, 5, size=32, k=3, split=split) for split in ("train", "train", "held_out"))
     for key, value in first.example().items():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dreamlayer_jax.metrics.pictures import psnr, rgb_l1, soft_iou
+from dreamlayer_jax.metrics.pictures import psnr, rgb_l1, soft_iou, ssim
 
 
 def test_psnr_counts_where_the_weight_is():
@@ -28,3 +28,11 @@ def test_colour_counts_by_the_true_alpha():
     found[0, 1] = 1.0
     assert rgb_l1(found, true) == pytest.approx(0.2)
     assert np.isnan(rgb_l1(found, np.zeros((1, 2, 4))))
+
+
+def test_ssim_is_one_for_the_same_picture_and_falls_with_noise():
+    rng = np.random.default_rng(0)
+    picture = rng.uniform(size=(32, 32, 3))
+    assert ssim(picture, picture) == pytest.approx(1)
+    little, much = (ssim(picture, np.clip(picture + s * rng.normal(size=picture.shape), 0, 1)) for s in (0.05, 0.5))
+    assert 1 > little > 0.8 > much
