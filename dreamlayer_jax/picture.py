@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,15 @@ def read_picture(file: str | Path, background_rgb: tuple[int, int, int] = (255, 
     Raises:
         PictureError: there is no such file, it is no picture that Pillow reads, it is cut short, or it has over 100 million pixels.
     """
+    return _read(file, lambda image: _rgb(image, background_rgb))
+
+
+def read_layer(file: str | Path) -> UInt8[np.ndarray, "h w 4"]:
+    """A layer's file as straight RGBA, upright; opaque if it has no alpha. Raises `PictureError` as `read_picture` does."""
+    return _read(file, lambda image: np.asarray(image.convert("RGBA")))
+
+
+def _read(file: str | Path, convert: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is lower
@@ -29,10 +39,8 @@ def read_picture(file: str | Path, background_rgb: tuple[int, int, int] = (255, 
         with image:
             width, height = image.size
             if width * height > MAX_PIXELS:
-                raise PictureError(
-                    f"{file} has {width}x{height} pixels; at most {MAX_PIXELS // 10**6} million can be read: make it smaller"
-                )
-            return _rgb(ImageOps.exif_transpose(image), background_rgb)
+                raise PictureError(f"{file} has {width}x{height} pixels; at most {MAX_PIXELS // 10**6} million are read: make it smaller")
+            return convert(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise PictureError(f"there is no picture {file}") from None
     except IsADirectoryError:

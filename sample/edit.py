@@ -10,7 +10,7 @@ import tyro
 
 from dreamlayer_jax.export.folder import new_folder, require_free
 from dreamlayer_jax.request import RequestError
-from sample.options import HARMONIZE, MODEL, Harmonize, Model, outside_failures
+from sample.options import HARMONIZE, MODEL, Harmonize, Model, numbered, outside_failures
 
 if TYPE_CHECKING:
     from dreamlayer_jax.editing.edits import Edit
@@ -74,11 +74,11 @@ class EditScene:
 
         edits: list[Edit] = []
         for text in self.move:
-            number, (dx, dy) = _numbered("move", text, "N:DX,DY", lambda rest: map(float, rest.split(",", maxsplit=1)))
+            number, (dx, dy) = numbered("move", text, "N:DX,DY, such as 1:0.2,0", _two_numbers)
             edits.append(Move(number, dx, dy))
-        edits += [Resize(*_numbered("resize", text, "N:FACTOR", float)) for text in self.resize]
+        edits += [Resize(*numbered("resize", text, "N:FACTOR, such as 2:1.5", float)) for text in self.resize]
         edits += [Flip(number) for number in self.flip]
-        edits += [Replace(*_numbered("replace", text, "N:PROMPT", str)) for text in self.replace]
+        edits += [Replace(*numbered("replace", text, 'N:PROMPT, such as 1:"a cat"', str)) for text in self.replace]
         edits += [Remove(number) for number in self.remove]
         if self.order:
             try:
@@ -90,15 +90,6 @@ class EditScene:
     failures = staticmethod(outside_failures)
 
 
-def _numbered(option: str, text: str, form: str, read):
-    number, colon, rest = text.partition(":")
-    try:
-        if not colon:
-            raise ValueError
-        value = read(rest)
-        return int(number), (tuple(value) if isinstance(value, map) else value)
-    except ValueError:
-        raise RequestError(f"--{option} is {text!r}; give {form}, such as {EXAMPLES[option]}") from None
-
-
-EXAMPLES = {"move": "1:0.2,0", "resize": "2:1.5", "replace": '1:"a cat"'}
+def _two_numbers(text: str) -> tuple[float, float]:
+    first, second = text.split(",")
+    return float(first), float(second)

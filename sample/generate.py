@@ -10,10 +10,12 @@ import tyro
 
 from dreamlayer_jax.export.folder import new_folder, require_free
 from dreamlayer_jax.request import MAX_SEED, RequestError, check_request
-from sample.options import HARMONIZE, MODEL, Harmonize, Model, outside_failures
+from sample.options import HARMONIZE, MODEL, Harmonize, Model, numbered, outside_failures
 from sample.split import split
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from dreamlayer_jax.layered_image import LayeredImage
 
 
@@ -46,6 +48,8 @@ class Generate:
     no_harmonize: tyro.conf.FlagCreatePairsOff[bool] = False
     """Leave out the harmonised composite and its second pass."""
     harmonize: tyro.conf.OmitArgPrefixes[Harmonize] = HARMONIZE
+    given: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """N:FILE: layer N (0 is the background) is this picture already, in the scene's size; the others are made for it, by their prompts and its."""
     count: int = 1
     """How many scenes, with the seeds seed, seed + 1, …"""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -61,7 +65,7 @@ class Generate:
         require_free(self.out, overwrite=self.overwrite)
         background, foregrounds = self._prompts()
         check_request(background=background, foregrounds=foregrounds, seed=self.seed, steps=self.steps, guidance=self.guidance)
-        images = self._images(background, foregrounds)
+        images = self._images(background, foregrounds, self._given())
         from dreamlayer_jax.export.scene_folder import write_scene
 
         with new_folder(self.out, overwrite=self.overwrite) as temporary:
@@ -84,7 +88,14 @@ class Generate:
             raise RequestError("no background was given; give --background and --foreground, or --prompt with a sentence")
         return self.background, self.foreground
 
-    def _images(self, background: str, foregrounds: tuple[str, ...]) -> list[LayeredImage]:
+    def _given(self) -> dict[int, np.ndarray]:
+        """The given layers' pixels by number."""
+        from dreamlayer_jax.picture import read_layer
+
+        files = dict(numbered("given", text, "N:FILE, such as 0:beach.png", str) for text in self.given)
+        return {number: read_layer(file) for number, file in files.items()}
+
+    def _images(self, background: str, foregrounds: tuple[str, ...], given: dict[int, np.ndarray]) -> list[LayeredImage]:
         from tqdm import tqdm
 
         model = self.model.load((background, *foregrounds))
@@ -99,6 +110,7 @@ class Generate:
                         steps=self.steps,
                         guidance=self.guidance,
                         size=(self.height or model.config.sample_size, self.width or model.config.sample_size),
+                        given=given,
                         harmonize=None if self.no_harmonize else self.harmonize.window,
                         on_step=lambda done, i=i: bar.update(i * self.steps + done - bar.n),
                     )

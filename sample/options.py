@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from dreamlayer_jax.request import RequestError
 from sample.vocabulary import read_vocabulary, warning_for
@@ -60,7 +60,19 @@ class Harmonize:
         return self.t_h, self.t_h_end
 
 
+T = TypeVar("T")
 MODEL, HARMONIZE = Model(), Harmonize()
+
+
+def numbered(option: str, text: str, form: str, read: Callable[[str], T]) -> tuple[int, T]:
+    """The layer's number and what follows the colon, read by `read`. Raises `RequestError` that says the right `form`."""
+    number, colon, rest = text.partition(":")
+    try:
+        if not colon:
+            raise ValueError
+        return int(number), read(rest)
+    except ValueError:
+        raise RequestError(f"--{option} is {text!r}; give {form}") from None
 
 
 def outside_failures() -> tuple[type[Exception], ...]:

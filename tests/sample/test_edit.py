@@ -121,6 +121,22 @@ def test_given_layers_stay_and_pictures_need_not_be_square(tiny_folder: Path) ->
         model.generate(**asked, given={0: see_through})
 
 
+def test_a_layer_can_be_given_as_a_file(generate, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "beach.png")
+    assert generate("--given", f"0:{tmp_path / 'beach.png'}", "--out", tmp_path / "out").status == 0
+    np.testing.assert_array_equal(LayeredImage.load(tmp_path / "out").background.rgba_straight[..., :3], pixels)
+    for wrong, words in (
+        ("beach.png", "N:FILE"),
+        (f"0:{tmp_path / 'none.png'}", "there is no picture"),
+        (f"7:{tmp_path / 'beach.png'}", "layer 7"),
+    ):
+        refused = generate("--given", wrong, "--out", tmp_path / "refused")
+        assert refused.status == 1
+        assert words in refused.err
+        assert not (tmp_path / "refused").exists()
+
+
 def test_a_picture_of_any_size_is_taken_apart_in_its_own_size(sample, tiny_folder: Path, tmp_path: Path) -> None:
     Image.new("RGB", (30, 11), (200, 100, 0)).save(tmp_path / "photo.png")
     outcome = sample(
