@@ -49,7 +49,7 @@ class Generate:
     """Leave out the harmonised composite and its second pass."""
     harmonize: tyro.conf.OmitArgPrefixes[Harmonize] = HARMONIZE
     given: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """N:FILE: layer N (0 is the background) is this picture already, in the scene's size; the others are made for it, by their prompts and its."""
+    """N:FILE: layer N (0 is the background) is this picture already, in the scene's size; the others are made for it."""
     count: int = 1
     """How many scenes, with the seeds seed, seed + 1, …"""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
