@@ -2,7 +2,7 @@
 
     python -m benchmarks.gallery --out docs/gallery.png
 
-One row a scene: the global picture, the blend of the layers (Eq. 1), then the layers far to near.
+One row a scene: the global picture, the blend of the layers (Eq. 1), their composite (Eq. 12), then the layers far to near.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class Gallery:
 
 def draw(images: Sequence[LayeredImage]) -> Image.Image:
     """The scenes' rows under column headings."""
-    columns = 2 + max(len(image.layers) for image in images)
+    columns = 3 + max(len(image.layers) for image in images)
     row = CAPTION + TILE + GAP
     sheet = Image.new("RGB", (2 * MARGIN + columns * (TILE + GAP) - GAP, 2 * MARGIN + 20 + len(images) * row), PAPER)
     brush, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
-    headings = ["global", "blend of the layers", "background", *(f"foreground {i}" for i in range(1, columns - 2))]
+    headings = ["global", "blend of the layers", "composite", "background", *(f"foreground {i}" for i in range(1, columns - 3))]
     for column, heading in enumerate(headings):
         brush.text((MARGIN + column * (TILE + GAP), MARGIN), heading, fill=INK, font=font)
     for number, image in enumerate(images):
@@ -64,7 +64,7 @@ def draw(images: Sequence[LayeredImage]) -> Image.Image:
         prompts = " · ".join(layer.prompt for layer in image.layers)
         brush.text((MARGIN, top + 6), prompts, fill=INK, font=font)
         layers = [on_checks(layer.rgba_straight, TILE) for layer in image.layers]
-        tiles = [enlarge(image.global_rgb, TILE), enlarge(image.blend, TILE), *layers]
+        tiles = [enlarge(image.global_rgb, TILE), enlarge(image.blend, TILE), enlarge(image.composite_rgb, TILE), *layers]
         for column, tile in enumerate(tiles):
             sheet.paste(tile, (MARGIN + column * (TILE + GAP), top + CAPTION))
     return sheet
