@@ -57,7 +57,7 @@ class PocketTraining:
     layer_decoder_batch: int = 16
     layer_decoder_optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-2, adam_learning_rate=2e-3, warmup_steps=50)
 
-    diffusion_steps: int = 1_700
+    diffusion_steps: int = 2_600
     diffusion_images: int = 48
     diffusion_optimizer: OptimizerConfig = OptimizerConfig(
         learning_rate=1e-2, adam_learning_rate=2e-3, schedule="trapezoid", warmup_steps=50
