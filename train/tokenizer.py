@@ -16,6 +16,7 @@ from transformers import CLIPTokenizer
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
+FILES = ("vocab.json", "merges.txt", "tokenizer_config.json")
 
 
 def words_of(captions: Iterable[str]) -> list[str]:
@@ -38,9 +39,16 @@ def learn_merges(words: list[str]) -> list[tuple[str, str]]:
 def build_tokenizer(captions: Iterable[str], folder: Path, max_length: int, vocab_limit: int) -> CLIPTokenizer:
     """Writes `vocab.json`, `merges.txt` and `tokenizer_config.json` into `folder`; returns the tokenizer loaded from there.
 
+    A tokenizer that is there and reads every word as one token stays: a run that goes on must keep its token ids, and learning the merges
+    again may number words of equal count differently.
+
     Raises ValueError if the vocabulary exceeds `vocab_limit` or a word of the captions does not become one token.
     """
     words = words_of(captions)
+    if all((folder / name).is_file() for name in FILES):
+        tokenizer = CLIPTokenizer.from_pretrained(folder)
+        if tokenizer.model_max_length == max_length and not _split_up(tokenizer, words):
+            return tokenizer
     merges = learn_merges(words)
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = [*letters, *(letter + WORD_END for letter in letters), *("".join(pair) for pair in merges)]
@@ -48,18 +56,23 @@ def build_tokenizer(captions: Iterable[str], folder: Path, max_length: int, voca
     if len(tokens) > vocab_limit:
         what = f"{len(words)} words need {len(tokens)} tokens, more than {vocab_limit}"
         raise ValueError(f"{what}; raise TextConfig.vocab_size or use fewer words")
-    files = {
-        "vocab.json": json.dumps({token: number for number, token in enumerate(tokens)}, ensure_ascii=False),
-        "merges.txt": "#version: 0.2\n" + "".join(f"{first} {second}\n" for first, second in merges),
-        "tokenizer_config.json": json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": max_length}),
-    }
+    texts = (
+        json.dumps({token: number for number, token in enumerate(tokens)}, ensure_ascii=False),
+        "#version: 0.2\n" + "".join(f"{first} {second}\n" for first, second in merges),
+        json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": max_length}),
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
+    for name, text in zip(FILES, texts, strict=True):
         temporary = folder / f"{name}.partial"
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, folder / name)
     tokenizer = CLIPTokenizer.from_pretrained(folder)
-    split_up = [word for word in words if len(tokenizer(word)["input_ids"]) != 3]
+    split_up = _split_up(tokenizer, words)
     if split_up:
         raise ValueError(f"words that did not become one token: {', '.join(split_up[:10])}")
     return tokenizer
+
+
+def _split_up(tokenizer: CLIPTokenizer, words: list[str]) -> list[str]:
+    """The words that do not become one token."""
+    return [word for word in words if len(tokenizer(word)["input_ids"]) != 3]

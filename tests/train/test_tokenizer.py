@@ -53,3 +53,13 @@ def test_too_many_words_is_an_error_that_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"need \d+ tokens, more than 520"):
         build_tokenizer(CAPTIONS, tmp_path, max_length=16, vocab_limit=520)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_tokenizer_that_is_there_keeps_its_ids(tmp_path: Path) -> None:
+    build_tokenizer(CAPTIONS, tmp_path, max_length=16, vocab_limit=1024)
+    lines = (tmp_path / "merges.txt").read_text().splitlines()
+    before = {name: (tmp_path / name).read_text() for name in ("vocab.json", "merges.txt")}
+    build_tokenizer(CAPTIONS[:3], tmp_path, max_length=16, vocab_limit=1024)
+    assert {name: (tmp_path / name).read_text() for name in before} == before
+    build_tokenizer([*CAPTIONS, "a giraffe"], tmp_path, max_length=16, vocab_limit=1024)
+    assert len((tmp_path / "merges.txt").read_text().splitlines()) > len(lines)
