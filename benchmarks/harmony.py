@@ -35,7 +35,7 @@ from data.world import emoji_world
 from dreamlayer_jax.compositing import composite, from_uint8
 from dreamlayer_jax.diffusion.decode import decode_latents
 from dreamlayer_jax.diffusion.denoise import ddim_steps, guidance_contexts, noised
-from dreamlayer_jax.diffusion.harmonize import harmonize
+from dreamlayer_jax.diffusion.harmonize import decode_composite, harmonize
 from dreamlayer_jax.metrics.pictures import psnr
 from dreamlayer_jax.pipeline import DreamLayer
 from dreamlayer_jax.prompts import tokenize
@@ -59,6 +59,8 @@ class Harmony:
     """Lay each foreground in under its own noise."""
     alone: bool = False
     """Denoise the fused latent by itself."""
+    decoded: bool = False
+    """Take the decoded latent for the composite, not what it changes in the blend."""
     batch: int = 20
     out: Path | None = None
 
@@ -85,7 +87,10 @@ def harmonised(model: DreamLayer, options: Harmony, scenes: list[Scene], rgba: n
         alone=options.alone,
         one_noise=not options.own_noise,
     )
-    return np.asarray(decode_latents(config, model.params["vae"], fused.clean))
+    if options.decoded:
+        return np.asarray(decode_latents(config, model.params["vae"], fused.clean))
+    blend = jnp.stack([composite(layers) for layers in jnp.asarray(from_uint8(rgba))])
+    return np.asarray(decode_composite(config, model.params["vae"], fused.clean, blend))
 
 
 def still(model: DreamLayer, options: Harmony, scenes: list[Scene]) -> list[dict[str, list[float]]]:

@@ -20,7 +20,9 @@ from jaxtyping import Array, Float
 
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.ddim import ddim_step
+from dreamlayer_jax.diffusion.decode import decode_latents
 from dreamlayer_jax.diffusion.denoise import Steps, Trajectory, guided_prediction
+from dreamlayer_jax.diffusion.encode import encode_pictures
 from dreamlayer_jax.diffusion.predict import Params
 from dreamlayer_jax.diffusion.schedule import add_noise, noise_of
 from dreamlayer_jax.layer_axis import LayerContext
@@ -88,3 +90,15 @@ def harmonize(
 
     clean, states = jax.lax.scan(step, kept.states[0, 0], (run, kept.states))
     return Trajectory(states=states, clean=clean)
+
+
+@partial(jax.jit, static_argnames=("config",))
+def decode_composite(
+    config: DreamLayerConfig, vae_params: Params, clean: Float[Array, "b h w c"], blend_01: Float[Array, "b H W 3"]
+) -> Float[Array, "b H W 3"]:
+    """The composite in pixels: the blend (Eq. 1), changed by what harmonisation changed.
+
+    C = B + D(ẑ_0) − D(E(B)). What the autoencoder loses is in both decoded pictures alike, so the layers' own detail stays.
+    """
+    through = decode_latents(config, vae_params, encode_pictures(config, vae_params, blend_01))
+    return jnp.clip(blend_01 + decode_latents(config, vae_params, clean) - through, 0.0, 1.0)

@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from dreamlayer_jax.compositing import from_uint8, to_uint8
-from dreamlayer_jax.diffusion.decode import decode_latents
+from dreamlayer_jax.compositing import composite, from_uint8, to_uint8
 from dreamlayer_jax.diffusion.denoise import Trajectory, ddim_steps, guidance_contexts
-from dreamlayer_jax.diffusion.harmonize import harmonize
+from dreamlayer_jax.diffusion.harmonize import decode_composite, harmonize
 from dreamlayer_jax.layer_axis import Role
 from dreamlayer_jax.layered_image import KeptLatents, Layer
 from dreamlayer_jax.request import RequestError
@@ -51,7 +50,7 @@ def harmonized(
     model: DreamLayer,
     prompts: list[str],
     kept: KeptLatents,
-    alpha: UInt8[np.ndarray, "f H W"],
+    rgba: UInt8[np.ndarray, "k H W 4"],
     *,
     steps: int,
     guidance: float,
@@ -70,12 +69,13 @@ def harmonized(
             f"T_H is {start}, but the kept latents begin at timestep {begin} and the last of {steps} steps is at {final}: give one between"
         )
     trajectory = Trajectory(states=jnp.asarray(kept.states[-len(run.t) :, :, None]), clean=jnp.asarray(kept.clean[:, None]))
+    layers = jnp.asarray(from_uint8(rgba))
     contexts = guidance_contexts(model.config, model.params, model.tokens(prompts), model.empty_ids)
     fused = harmonize(
         model.config,
         model.params["unet"],
         trajectory,
-        jnp.asarray(from_uint8(alpha))[:, None],
+        layers[1:, None, ..., 3],
         contexts,
         jax.tree.map(jnp.asarray, run),
         jnp.float32(guidance),
@@ -85,8 +85,8 @@ def harmonized(
     states[:, -1] = np.asarray(fused.states[:, 0])
     clean = kept.clean.copy()
     clean[-1] = np.asarray(fused.clean[0])
-    composite = to_uint8(np.asarray(decode_latents(model.config, model.params["vae"], fused.clean))[0])
-    return composite, KeptLatents(t=np.asarray(run.t, np.int32), states=states, clean=clean)
+    picture = decode_composite(model.config, model.params["vae"], fused.clean, composite(layers)[None])
+    return np.asarray(to_uint8(picture))[0], KeptLatents(t=np.asarray(run.t, np.int32), states=states, clean=clean)
 
 
 def mean_maps(context_maps: Float[np.ndarray, "l b mh mw"]) -> Float[np.ndarray, "f mh mw"]:

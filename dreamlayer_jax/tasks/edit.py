@@ -67,8 +67,8 @@ def edit_layers(
                 states[:, i] = np.asarray(made.trajectory.states[-len(run.t) :, i, 0])
 
     kept = KeptLatents(t=np.asarray(run.t, np.int32), states=states, clean=clean)
-    alpha = np.stack([canvas.place(pixels)[..., 3] for pixels in layers[1:]])
-    composite, kept = harmonized(model, prompts, kept, alpha, steps=steps, guidance=guidance, window=window)
+    on_canvas = np.stack([canvas.place(pixels) for pixels in layers])
+    composite, kept = harmonized(model, prompts, kept, on_canvas, steps=steps, guidance=guidance, window=window)
     whole = canvas.take(composite)
     return LayeredImage(
         layers=as_layers(prompts, np.stack(layers)),

@@ -61,7 +61,7 @@ def text_to_layers(
     kept = keep(model, made.trajectory, steps, window[0] or T_H)
     composite = None
     if window[0]:
-        composite, _ = harmonized(model, prompts, kept, rgba[1:, ..., 3], steps=steps, guidance=guidance, window=window)
+        composite, _ = harmonized(model, prompts, kept, rgba, steps=steps, guidance=guidance, window=window)
     return LayeredImage(
         layers=as_layers(prompts, rgba),
         global_rgb=np.asarray(to_uint8(decoded.global_rgb_01))[0],
