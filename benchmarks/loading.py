@@ -32,10 +32,11 @@ def resident(field: str) -> int:
 def measure(load: Callable[[], int]) -> dict[str, float]:
     """`load` returns the bytes of its parameters."""
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the imports
-    before, start = resident("VmRSS"), time.perf_counter()
+    before, start, cpu = resident("VmRSS"), time.perf_counter(), time.process_time()
     parameters = load()
     return {
         "seconds": time.perf_counter() - start,
+        "cpu": time.process_time() - cpu,
         "parameters": parameters / GIB,
         "before": before / GIB,
         "peak": resident("VmHWM") / GIB,
@@ -135,11 +136,12 @@ def _in_a_process(folder: Path, what: str) -> str:
 
 
 def _table(folder: Path) -> None:
-    print("| what | parameters, GiB | resident before, GiB | peak, GiB | (peak - before) / parameters | seconds |")
-    print("|---|---|---|---|---|---|")
+    print("| what | parameters, GiB | resident before, GiB | peak, GiB | (peak - before) / parameters | seconds | CPU seconds |")
+    print("|---|---|---|---|---|---|---|")
     for what in MEASUREMENTS:
         m = json.loads(_in_a_process(folder, what).splitlines()[-1])
-        print(f"| {what} | {m['parameters']:.2f} | {m['before']:.2f} | {m['peak']:.2f} | {m['ratio']:.2f} | {m['seconds']:.1f} |")
+        sizes = f"{m['parameters']:.2f} | {m['before']:.2f} | {m['peak']:.2f} | {m['ratio']:.2f}"
+        print(f"| {what} | {sizes} | {m['seconds']:.1f} | {m['cpu']:.1f} |")
 
 
 if __name__ == "__main__":
