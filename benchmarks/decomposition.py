@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -119,9 +120,7 @@ def measure(options: Decomposition) -> dict[str, Any]:
         for examples in tqdm(batches, desc=way, unit="batch"):
             pictures = jnp.asarray(from_uint8(np.stack([example["global"] for example in examples])))
             latent = encode_pictures(model.config, model.params["vae"], pictures)
-            score = (
-                round_trip(model, options, examples, latent) if way == "round trip" else taken_apart(model, options, way, examples, latent)
-            )
+            score = round_trip if way == "round trip" else partial(taken_apart, way=way)
             for values in score(model, options, examples=examples, latent=latent):
                 for name, figures in values.items():
                     scored.setdefault(name, []).append(figures)
