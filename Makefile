@@ -1,6 +1,7 @@
 # make sample   prompts to layers with the shipped model, into out/beach
 # make test     lint, then every test
 # make parity   the networks at Stable Diffusion 1.5's size against PyTorch: 10 GiB of memory, 5 GiB of disk, minutes
+# make kills    a training run killed 20 times at random moments, and each time exactly resumed: minutes
 # make lint     ruff alone: rules and format
 #
 # Each makes .venv for itself, and again when setup.cfg changes. Needs Python 3.11+, make and git.
@@ -10,7 +11,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= out/beach
 
-.PHONY: sample test parity lint clean
+.PHONY: sample test parity kills lint clean
 
 sample: $(VENV)/.ready-sample
 	$(BIN)/python -m sample generate --background "a sandy beach" --foreground "a red apple" --foreground "a dog" \
@@ -21,6 +22,9 @@ test: lint
 
 parity: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -m slow --log-cli-level=INFO tests/parity
+
+kills: $(VENV)/.ready-test
+	KILLS=20 $(BIN)/python -m pytest --log-cli-level=INFO tests/train/test_kills.py
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
 
+from train.checkpoints import CheckpointError
+from train.configs.paper import PaperTraining
 from train.configs.pocket import PocketTraining
 from train.loop import Diverged, LoopConfig, Preempted, export_newest, fit
-from train.ship import ship
 
-CONFIGS = {"pocket": PocketTraining}
+CONFIGS = {"pocket": PocketTraining, "paper": PaperTraining}
 T = TypeVar("T")
 
 
@@ -29,7 +31,7 @@ class Arguments(Generic[T]):
     workdir: Path
     """Where everything goes; a second start goes on from what is there."""
     command: Annotated[Literal["fit", "export", "ship"], tyro.conf.Positional] = "fit"
-    """`fit` trains; `export` writes the newest checkpoint's parameters; `ship` joins the exported stages into a model folder."""
+    """`fit` trains; `export` writes the newest checkpoint's parameters; `ship` makes a model folder out of the exported stages."""
     out: Path | None = None
     """Where `ship` writes the model folder."""
     config: str = "pocket"
@@ -58,7 +60,7 @@ def main(argv: list[str]) -> int:
         if arguments.command == "ship":
             if arguments.out is None:
                 raise ValueError("ship needs --out, the model folder to write")
-            ship(training.trained_model(workdir), training.scenes, workdir, arguments.out)
+            training.ship(workdir, arguments.out)
             return 0
         for name in names:
             if arguments.command == "fit":
@@ -74,11 +76,17 @@ def main(argv: list[str]) -> int:
     except Preempted as stopped:
         print(stopped)
         return 0
-    except (Diverged, OSError, ValueError) as error:
+    except (Diverged, CheckpointError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
+def _stopped_between_steps(*_: Any) -> None:
+    """While steps are made, the loop has a handler of its own, which saves."""
+    raise Preempted("stopped before or after training, where there is nothing to save; run the same command again to go on from there")
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stopped_between_steps)
     sys.exit(main(sys.argv[1:]))

@@ -6,8 +6,10 @@ Every batch holds scenes of one layer count, so nothing is padded. One timestep 
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from functools import cached_property, partial
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, Literal
 
 import grain
 import jax
@@ -22,9 +24,12 @@ from dreamlayer_jax.diffusion.generate import generate_layers
 from dreamlayer_jax.diffusion.losses import Weighting, map_losses, noise_loss, noise_weight
 from dreamlayer_jax.diffusion.predict import encode_layers, predict
 from dreamlayer_jax.diffusion.schedule import add_noise, alphas_cumprod, target
+from dreamlayer_jax.models.unet_blocks import HIDDEN
 from dreamlayer_jax.prompts import tokenize
 from dreamlayer_jax.weights.init import init_params
-from train.latents import LatentSource
+from dreamlayer_jax.weights.layered import is_trained
+from dreamlayer_jax.weights.trained import save_trained
+from train.latents import EncodedScenes
 from train.optimizer import OptimizerConfig, make_optimizer
 from train.stage import Batch, Params, Stage
 
@@ -42,17 +47,28 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DiffusionStage(Stage):
-    """`images_per_batch` layer images a step: images // (k + 1) scenes of k layers."""
+    """`scenes_per_batch` scenes a step or, where that is None, about `images_per_batch` layer images: images // (k + 1) scenes of k layers.
 
-    name: ClassVar[str] = "diffusion"
+    Without `start` everything learns, from random. With it, the whole model that training starts from, only what DreamLayer trains does
+    (paper §2: both K/V sets, layer-assign embeddings, context-aware layers), and the export has a folder `trained/` for `from_pretrained`.
+
+    compute: dtype of the UNet's activations; its parameters, and those of the optimizer and the average, are float32.
+    remat: gradient checkpointing; the backward pass keeps the states between the UNet's blocks only and computes the others again.
+    """
+
+    name: str = "diffusion"
     config: DreamLayerConfig
     tokenizer: Any
-    sources: dict[int, LatentSource]  # by layer count k
+    sources: dict[int, EncodedScenes]  # by layer count k
     picture_prompts: tuple[tuple[str, ...], ...]  # scenes of one layer count
     vae_params: Params
     steps: int
+    start: Params | None = None
     ema_decay: float = 0.999
     images_per_batch: int = 64
+    scenes_per_batch: int | None = None
+    compute: Literal["float32", "bfloat16"] = "float32"
+    remat: bool = False
     seed: int = 0
     losses: LossConfig = LossConfig()
     optimizer_config: OptimizerConfig = OptimizerConfig()
@@ -63,8 +79,18 @@ class DiffusionStage(Stage):
         return tokenize(self.tokenizer, [[""]], self.config.text.max_position_embeddings).ids[0, 0]
 
     def init(self, rng: jax.Array) -> Params:
-        """Random text tower and UNet, zero layer-assign embeddings."""
+        """`start`, or a random text tower and UNet with zero layer-assign embeddings."""
+        if self.start is not None:
+            return self.start
         return jax.jit(partial(init_params, self.config, networks=("unet", "text_encoder", "layer_assign")))(rng)
+
+    def trainable(self, path: tuple[str, ...]) -> bool:
+        """Everything without `start`, what DreamLayer trains with it."""
+        return self.start is None or is_trained(path)
+
+    def without_remat(self) -> DiffusionStage:
+        """The same loss, every state kept for the backward pass."""
+        return dataclasses.replace(self, remat=False)
 
     def loss(self, params: Params, batch: Batch, rng: jax.Array, step: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Eq. 8."""
@@ -85,7 +111,10 @@ class DiffusionStage(Stage):
 
         z = jax.vmap(partial(add_noise, alpha))(clean, noise)
         wanted = jax.vmap(partial(target, config.schedule.prediction_type, alpha))(clean, noise)
-        out = predict(config, params["unet"], z, t, layers)
+        network = partial(predict, config, dtype=jnp.dtype(self.compute))
+        if self.remat:
+            network = jax.checkpoint(network, policy=jax.checkpoint_policies.save_only_these_names(HIDDEN))
+        out = network(params["unet"], z, t, layers)
         weight = noise_weight(config.schedule.prediction_type, losses.weighting, alpha)
         parts = {"noise": noise_loss(out.sample, wanted, weight, layers.valid)}
         total = losses.noise * parts["noise"]
@@ -106,9 +135,9 @@ class DiffusionStage(Stage):
         return grain.IterDataset.mix(by_count, weights)
 
     def _scenes_per_batch(self, k: int) -> int:
-        return max(1, self.images_per_batch // (k + 1))
+        return self.scenes_per_batch or max(1, self.images_per_batch // (k + 1))
 
-    def _batches(self, k: int, source: LatentSource) -> grain.IterDataset:
+    def _batches(self, k: int, source: EncodedScenes) -> grain.IterDataset:
         length = self.config.text.max_position_embeddings
 
         def with_tokens(example: dict[str, Any]) -> Batch:
@@ -129,6 +158,12 @@ class DiffusionStage(Stage):
         made = generate_layers(self.config, params, batch["tokens"], self.empty_ids, jax.random.key(self.seed), 25, self.config.guidance)
         rgb = np.asarray(decode_latents(self.config, self.vae_params, made.latents))
         return (rearrange(rgb, "l b h w c -> (b h) (l w) c") * 255).round().astype(np.uint8)
+
+    def finish(self, params: Params, folder: Path) -> None:
+        """With `start`: writes what was trained, alone, to `folder/trained`."""
+        if self.start is not None:
+            shutil.rmtree(folder / "trained", ignore_errors=True)
+            save_trained(folder / "trained", self.config, params)
 
 
 def _at_map_size(alpha: jax.Array, shape: tuple[int, ...]) -> jax.Array:

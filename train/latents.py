@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -37,7 +37,7 @@ def build_latent_cache(
     model: its `vae.scaling_factor` is the one that latents are multiplied by.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    key = _key(model, vae_params, scene_set)
+    key = latent_key(model, vae_params, dataclasses.asdict(scene_set))
     shards = open_scene_cache(scene_set, scenes)
     buckets = {k: [shard for shard in shards if shard.k == k] for k in sorted({shard.k for shard in shards})}
     for k, members in buckets.items():
@@ -47,8 +47,9 @@ def build_latent_cache(
             _encode_bucket(model, vae_params, k, members, folder, key, batch_size)
 
 
-def _key(model: DreamLayerConfig, vae_params: Params, scene_set: SceneSet) -> str:
-    digest = hashlib.sha256(json.dumps([dataclasses.asdict(model.vae), dataclasses.asdict(scene_set)]).encode())
+def latent_key(model: DreamLayerConfig, vae_params: Params, scenes: Any) -> str:
+    """A digest of the autoencoder, configuration and weights, and of what says (in JSON's types) which scenes went through it."""
+    digest = hashlib.sha256(json.dumps([dataclasses.asdict(model.vae), scenes]).encode())
     for value in jax.tree.leaves(vae_params):
         digest.update(np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()
@@ -91,6 +92,14 @@ def encode_scenes(model: DreamLayerConfig, vae_params: Params, images: np.ndarra
 def latent_alpha(alpha: UInt8[np.ndarray, "n l H W"], downscale: int) -> Float[np.ndarray, "n l h w"]:
     """Alpha in [0, 1], each latent's the mean over its pixels."""
     return reduce(alpha.astype(np.float32) / 255, "n l (h y) (w x) -> n l h w", "mean", y=downscale, x=downscale)
+
+
+class EncodedScenes(Protocol):
+    """Scenes of one layer count k as the diffusion stage reads them: item -> latents, alpha and prompts, as `LatentSource` gives them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
 
 
 class LatentSource:

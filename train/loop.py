@@ -7,8 +7,9 @@ import math
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,20 @@ from tqdm import tqdm
 
 from train.checkpoints import Checkpoints
 from train.export import save_params
+from train.profile import ProfilerWindow
 from train.run_facts import write_run_facts
 from train.stage import Params, Stage
 from train.state import TrainState, create, merge, split
-from train.step import make_step
+from train.step import make_step, model_flops
+from train.utilization import Utilization, peak_flops
 
 
 class Diverged(RuntimeError):
     """The loss or the gradient is not finite."""
 
 
-class Preempted(Exception):
-    """The run was asked to stop; its state is saved."""
+class Preempted(BaseException):
+    """The run was asked to stop; its state is saved. Like KeyboardInterrupt, no `except Exception` on the way may take it for a failure."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,9 @@ class LoopConfig:
     picture_every: int = 500
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
+    profile_from: int | None = None
+    """First step of a profiler window, whose trace goes to the stage's folder `profile/`."""
+    profile_steps: int = 5
 
 
 def fit(stage: Stage, workdir: Path, config: LoopConfig = LoopConfig(), facts: Any = None) -> Params:
@@ -74,10 +80,12 @@ def export(stage: Stage, state: TrainState, frozen: Params, folder: Path) -> Par
 def export_newest(stage: Stage, workdir: Path, config: LoopConfig = LoopConfig()) -> int:
     """Exports the newest checkpoint of a run that may still be going on; returns its step."""
     folder = workdir / stage.name
+    checkpoints = folder / "checkpoints"
     trainable, frozen = split(stage.init(jax.random.key(config.seed)), stage.trainable)
-    state = Checkpoints(folder / "checkpoints").restore(create(trainable, stage.optimizer(), config.seed))
+    fresh = create(trainable, stage.optimizer(), config.seed)
+    state = Checkpoints(checkpoints, read_only=True).restore(fresh) if checkpoints.is_dir() else None
     if state is None:
-        raise FileNotFoundError(f"{folder / 'checkpoints'} holds no checkpoint yet")
+        raise FileNotFoundError(f"{checkpoints} holds no checkpoint yet")
     export(stage, state, frozen, folder)
     return int(state.step)
 
@@ -96,38 +104,54 @@ def _run(stage: Stage, folder: Path, config: LoopConfig, checkpoints: Checkpoint
         return state, frozen
     step_fn = make_step(stage, optimizer)
     picture_batch = stage.picture_batch()
-    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
+    # an endless queue: its thread dies when the disk is full, and a step that waits for room in it would wait for ever
+    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1, max_queue=0)
+    profiler = ProfilerWindow(folder / "profile", config.profile_from, config.profile_steps)
+    peak, source = peak_flops(jax.devices()[0])
+    print(f"{stage.name}: MFU is the share of {peak / 1e12:.3g} TFLOP/s, {source}", flush=True)
+    utilization, flops = Utilization(peak), {}
     interactive = sys.stderr.isatty()
     every = 0.5 if interactive else 30.0  # seconds; a log file needs few lines
     bar = tqdm(initial=start, total=stage.steps, desc=stage.name, mininterval=every, dynamic_ncols=interactive)
-    with _stop_signals() as stop, bar:
+    with _stop_signals() as stop, bar, closing(writer), closing(profiler):
         for number in range(start + 1, stage.steps + 1):
-            state, metrics = step_fn(state, frozen, next(iterator))
+            profiler.before(number)
+            began = time.perf_counter()
+            batch = next(iterator)
+            state, metrics = step_fn(state, frozen, batch)
             values = {name: float(value) for name, value in metrics.items()}
+            seconds = time.perf_counter() - began
+            profiler.after(number)
             if not (math.isfinite(values["loss"]) and math.isfinite(values["grad_norm"])):
                 checkpoints.wait()
-                raise Diverged(_diverged_message(stage, number, values, start, config, folder))
+                raise Diverged(_diverged_message(stage, number, values, checkpoints.newest(), folder))
             bar.update(1)
+            shapes = tuple(array.shape for array in batch.values())
+            if shapes in flops:
+                utilization.add(flops[shapes], seconds)
+            else:  # this step was compiled first: its time says nothing
+                flops[shapes] = model_flops(stage, state, frozen, batch)
             if number % config.log_every == 0 or number == stage.steps:
+                share = utilization.take()
+                values |= {} if share is None else {"mfu": share}
                 bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
                 for name, value in values.items():
                     writer.add_scalar(f"{stage.name}/{name}", value, number)
             if picture_batch is not None and (number % config.picture_every == 0 or number == stage.steps):
                 _write_picture(stage.picture(merge(state.ema, frozen), picture_batch), number, folder, writer)
             if number % config.checkpoint_every == 0 or number == stage.steps or stop.is_set():
+                writer.flush()  # a run that goes on from here will not log these steps again
                 checkpoints.save(state, iterator)
             if stop.is_set() and number < stage.steps:
                 checkpoints.wait()
                 saved = f"{stage.name}: stopped and saved at step {number} of {stage.steps}"
                 raise Preempted(f"{saved}; run the same command again to go on from there")
-    writer.close()
     return state, frozen
 
 
-def _diverged_message(stage: Stage, number: int, values: dict[str, float], start: int, config: LoopConfig, folder: Path) -> str:
-    good = max(start, (number - 1) // config.checkpoint_every * config.checkpoint_every)
+def _diverged_message(stage: Stage, number: int, values: dict[str, float], good: int | None, folder: Path) -> str:
     found = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-    kept = f"the checkpoint of step {good} is kept in {folder / 'checkpoints'}" if good else "there is no checkpoint yet"
+    kept = f"the checkpoint of step {good} is kept in {folder / 'checkpoints'}" if good is not None else "there is no checkpoint yet"
     where = f"{stage.name}: not finite at step {number} (batch {number} of the run's order): {found}"
     return f"{where}; {kept}. Lower the learning rate and run again."
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,18 @@ def model_card(config: DreamLayerConfig, scenes: SceneSet, workdir: Path) -> str
         "Noto Color Emoji cut-outs (SIL Open Font License 1.1) on painted backgrounds, 2 to 4 layers.",
         "Limits: it knows the words of `vocabulary.json` only, and nothing of photographs.",
         "",
-        "| stage | steps | starts | last start | commit | device |",
-        "|---|---|---|---|---|---|",
+        *stage_table(workdir, ("autoencoder", "layer_decoder", "diffusion")),
     ]
-    for stage in ("autoencoder", "layer_decoder", "diffusion"):
+    return "\n".join(lines) + "\n"
+
+
+def stage_table(workdir: Path, stages: Sequence[str]) -> list[str]:
+    """The lines of a Markdown table: how each exported stage was trained, from the run's own records."""
+    lines = ["| stage | steps | starts | last start | commit | device |", "|---|---|---|---|---|---|"]
+    for stage in stages:
         starts: list[dict[str, Any]] = json.loads((workdir / stage / "run.json").read_text())["starts"]
         step, start = exported_step(workdir / stage / "params.safetensors"), starts[-1]
         command = "python -m train " + " ".join(start["command"][1:])
         machine = f"{start['device']}, {start['cores']} cores"
         lines.append(f"| {stage} | {step} | {len(starts)} | `{command}` | {start['commit']} | {machine} |")
-    return "\n".join(lines) + "\n"
+    return lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import grain
 import jax
@@ -21,7 +21,7 @@ class Stage(abc.ABC):
     What a stage needs from earlier ones it loads from their exported parameters (`train.export.load_params`) in `init`.
     """
 
-    name: ClassVar[str]
+    name: str
     steps: int
     ema_decay: float
 
@@ -37,6 +37,10 @@ class Stage(abc.ABC):
     @abc.abstractmethod
     def loss(self, params: Params, batch: Batch, rng: jax.Array, step: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """A scalar to minimise and its named parts; traced under `jit`, once a batch shape."""
+
+    def without_remat(self) -> Stage:
+        """The stage whose loss does each operation once: what model FLOPs are counted on."""
+        return self
 
     @abc.abstractmethod
     def optimizer(self) -> optax.GradientTransformation:

@@ -9,15 +9,37 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from train.model_flops import count
 from train.stage import Batch, Params, Stage
 from train.state import TrainState, merge
 
 Step = Callable[[TrainState, Params, Batch], tuple[TrainState, dict[str, jax.Array]]]
+Gradient = Callable[[TrainState, Params, Batch], tuple[Params, dict[str, jax.Array]]]
 
 
 def ema_rate(decay: float, step: jax.Array) -> jax.Array:
     """min(decay, (1 + n) / (10 + n)): the average forgets the random start quickly."""
     return jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+
+
+def make_gradient(stage: Stage) -> Gradient:
+    """(state, frozen, batch) -> (gradient of what is trainable, metrics); not jitted."""
+
+    def gradient(state: TrainState, frozen: Params, batch: Batch) -> tuple[Params, dict[str, jax.Array]]:
+        rng = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
+
+        def loss_of(params: Params) -> tuple[jax.Array, dict[str, jax.Array]]:
+            return stage.loss(merge(params, frozen), batch, rng, state.step)
+
+        (loss, parts), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        return grads, {"loss": loss, "grad_norm": optax.tree.norm(grads), **parts}
+
+    return gradient
+
+
+def model_flops(stage: Stage, state: TrainState, frozen: Params, batch: Batch) -> float:
+    """Floating-point operations of one gradient of these shapes, without what gradient checkpointing does twice."""
+    return count(jax.make_jaxpr(make_gradient(stage.without_remat()))(state, frozen, batch).jaxpr)
 
 
 def make_step(stage: Stage, optimizer: optax.GradientTransformation) -> Step:
@@ -27,15 +49,7 @@ def make_step(stage: Stage, optimizer: optax.GradientTransformation) -> Step:
     are donated; frozen parameters are arguments, not constants.
     """
 
-    @jax.jit
-    def gradient(state: TrainState, frozen: Params, batch: Batch) -> tuple[Params, dict[str, jax.Array]]:
-        rng = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
-
-        def loss_of(params: Params) -> tuple[jax.Array, dict[str, jax.Array]]:
-            return stage.loss(merge(params, frozen), batch, rng, state.step)
-
-        (loss, parts), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        return grads, {"loss": loss, "grad_norm": optax.tree.norm(grads), **parts}
+    gradient = jax.jit(make_gradient(stage))
 
     @partial(jax.jit, donate_argnums=0)
     def update(state: TrainState, grads: Params) -> TrainState:

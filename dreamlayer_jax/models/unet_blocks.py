@@ -6,6 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Int
 
 from dreamlayer_jax.config import LayeredConfig, UNetConfig
@@ -14,6 +15,7 @@ from dreamlayer_jax.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
 from dreamlayer_jax.models.transformer import Transformer2D
 
 Collected = list[tuple[Array, Array]]
+HIDDEN = "unet_hidden"  # names the states between blocks: what gradient checkpointing keeps
 
 
 class Block(nn.Module):
@@ -52,6 +54,7 @@ class DownBlock(Block):
             if self.config.cross_attention[self.level]:
                 x, found = self.transformer(i, collect=self.collect)(x, prompt, t, layer)
                 collected += found
+            x = checkpoint_name(x, HIDDEN)
             skips.append(x)
         if self.level + 1 < len(self.config.block_out_channels):
             x = Downsample2D(x.shape[-1], dtype=self.dtype, name="downsamplers_0")(x)
@@ -67,7 +70,7 @@ class MidBlock(Block):
         """Returns the hidden states."""
         x = self.resnet(0)(x, temb)
         x, _ = self.transformer(0)(x, prompt, t, layer)
-        return self.resnet(1)(x, temb)
+        return self.resnet(1)(checkpoint_name(x, HIDDEN), temb)
 
 
 class UpBlock(Block):
@@ -89,6 +92,7 @@ class UpBlock(Block):
             x = self.resnet(i)(jnp.concatenate([x, skips.pop()], axis=-1), temb)
             if self.config.cross_attention[self.level]:
                 x, _ = self.transformer(i, up=True)(x, prompt, t, layer, context_map)
+            x = checkpoint_name(x, HIDDEN)
         if self.level > 0:
             x = Upsample2D(x.shape[-1], dtype=self.dtype, name="upsamplers_0")(x)
         return x

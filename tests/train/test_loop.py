@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import resource
 import shutil
 import signal
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 import optax
 import pytest
 
+from train.checkpoints import CheckpointError
 from train.export import load_params
 from train.loop import Diverged, LoopConfig, Preempted, export_newest, fit
 from train.optimizer import OptimizerConfig, make_optimizer
@@ -35,6 +37,7 @@ class Line(Stage):
     ema_decay: float = 0.9
     nan_from_step: int = 1_000_000
     terminate_at_step: int = 1_000_000
+    disk_full_from_step: int = 1_000_000
 
     def init(self, rng: jax.Array) -> Params:
         return {"learns": {"kernel": jax.random.normal(rng, (4, 3)), "bias": jnp.zeros(3)}, "frozen": {"kernel": 2 * jnp.eye(3)}}
@@ -43,14 +46,16 @@ class Line(Stage):
         return path[0] == "learns"
 
     def loss(self, params: Params, batch: Batch, rng: jax.Array, step: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        jax.debug.callback(self._maybe_terminate, step)
+        jax.debug.callback(self._maybe_disturb, step)
         y = (batch["x"] @ params["learns"]["kernel"] + params["learns"]["bias"][None]) @ params["frozen"]["kernel"]
         error = y + 0.1 * jax.random.normal(rng, y.shape) - batch["x"][:, :3]
         return jnp.mean(error**2) + jnp.where(step + 1 >= self.nan_from_step, jnp.nan, 0.0), {"mean": y.mean()}
 
-    def _maybe_terminate(self, step: jax.Array) -> None:
+    def _maybe_disturb(self, step: jax.Array) -> None:
         if int(step) + 1 == self.terminate_at_step:
             os.kill(os.getpid(), signal.SIGTERM)
+        if int(step) + 1 == self.disk_full_from_step:  # no file may grow any more: what a full disk looks like to who writes
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
     def optimizer(self) -> optax.GradientTransformation:
         return make_optimizer(OptimizerConfig(matrices="adam", warmup_steps=2), 12)
@@ -58,6 +63,14 @@ class Line(Stage):
     def dataset(self) -> grain.IterDataset:
         x = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
         return grain.MapDataset.source(x).map(lambda row: {"x": row}).shuffle(seed=1).repeat().batch(4).to_iter_dataset()
+
+
+class Wide(Line):
+    """The same, with 1 MiB that only lies there: its checkpoints are larger than any other file of the run."""
+
+    def init(self, rng: jax.Array) -> Params:
+        params = super().init(rng)
+        return params | {"learns": params["learns"] | {"ballast": jax.random.normal(rng, (2**18,))}}
 
 
 def equal(a: Params, b: Params) -> bool:
@@ -119,9 +132,28 @@ def test_a_damaged_newest_checkpoint_falls_back(
 def test_only_damaged_checkpoints_are_an_error_that_deletes_nothing(uninterrupted: tuple[Path, Params], tmp_path: Path) -> None:
     shutil.copytree(uninterrupted[0] / "line" / "checkpoints" / "12", tmp_path / "line" / "checkpoints" / "12")
     shutil.rmtree(tmp_path / "line" / "checkpoints" / "12" / "state")
-    with pytest.raises(RuntimeError, match=r"none of the checkpoints \[12\]"):
+    with pytest.raises(CheckpointError, match=r"none of the checkpoints \[12\]"):
         fit(Line(), tmp_path, LOOP)
     assert (tmp_path / "line" / "checkpoints" / "12").is_dir()
+
+
+def test_a_full_disk_is_an_error_and_the_last_checkpoint_stays(uninterrupted: tuple[Path, Params], tmp_path: Path) -> None:
+    fit(Wide(steps=4), tmp_path, LOOP)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(CheckpointError, match=r"could not be written.*newest whole one is of step 4.*Is the disk full"):
+            fit(Wide(disk_full_from_step=7), tmp_path, LOOP)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in (tmp_path / "line" / "checkpoints").iterdir() if path.name.isdigit()] == ["4"]
+    found = fit(Wide(), tmp_path, LOOP)
+    assert equal(found["learns"] | {"ballast": 0}, uninterrupted[1]["learns"] | {"ballast": 0})
+
+
+def test_a_profiler_window_is_traced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(Line(), tmp_path, dataclasses.replace(LOOP, profile_from=3, profile_steps=2))
+    assert list((tmp_path / "line" / "profile").rglob("*.xplane.pb"))
+    assert "profile written to" in capsys.readouterr().out
 
 
 def test_a_run_is_exported_midway(tmp_path: Path) -> None:

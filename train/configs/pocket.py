@@ -25,6 +25,7 @@ from train.latents import build_latent_cache, open_latents
 from train.layer_decoder import LayerDecoderStage
 from train.optimizer import OptimizerConfig
 from train.scene_cache import WORLDS, SceneSet, build_scene_cache
+from train.ship import ship
 from train.stage import Stage
 from train.tokenizer import build_tokenizer
 
@@ -86,6 +87,10 @@ class PocketTraining:
         if stage == "diffusion":
             return self.diffusion(workdir)
         raise ValueError(f"unknown stage {stage!r}; stages are {', '.join(self.stages)}")
+
+    def ship(self, workdir: Path, folder: Path) -> None:
+        """The three exported stages as a model folder."""
+        ship(self.trained_model(workdir), self.scenes, workdir, folder)
 
     @property
     def autoencoder_scene_set(self) -> SceneSet:
