@@ -89,11 +89,11 @@ def test_a_failure_while_overwriting_keeps_the_old_scene(generate, tmp_path: Pat
     before = everything_in(tmp_path)
     write, calls = scene_folder.write_scene, []
 
-    def full(image: LayeredImage, folder: Path) -> None:
+    def full(image: LayeredImage, folder: Path, **options: object) -> None:
         calls.append(folder)
         if len(calls) > written:
             raise OSError(28, "No space left on device")
-        write(image, folder)
+        write(image, folder, **options)
 
     monkeypatch.setattr(scene_folder, "write_scene", full)
     done = generate("--count", 2, "--out", tmp_path / "out", "--overwrite")
