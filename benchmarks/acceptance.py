@@ -23,7 +23,7 @@ from tqdm import tqdm
 from benchmarks.probe import FOLDER, SIDE, load_probe, write_atomically
 from benchmarks.scoring import ScenePictures, held_out_scenes, markdown_table, score_scenes, summarize, true_pictures
 from data.source import Example
-from dreamlayer_jax.weights.convert import WeightsError
+from dreamlayer_jax.weights.errors import WeightsError
 
 if TYPE_CHECKING:
     from dreamlayer_jax.pipeline import DreamLayer

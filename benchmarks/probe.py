@@ -19,7 +19,7 @@ from einops import rearrange
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
-from dreamlayer_jax.weights.convert import WeightsError
+from dreamlayer_jax.weights.errors import WeightsError
 
 FOLDER = Path(__file__).parent / "probe"
 SIDE = 64

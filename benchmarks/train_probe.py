@@ -27,7 +27,7 @@ from benchmarks.probe import FOLDER, SIDE, Probe, ProbeNet, load_probe, save_pro
 from benchmarks.scoring import held_out_scenes, markdown_table, score_scenes, summarize, true_pictures
 from data.world import emoji_world
 from dreamlayer_jax.compositing import from_uint8, over_grey
-from dreamlayer_jax.weights.convert import WeightsError
+from dreamlayer_jax.weights.errors import WeightsError
 from train.configs.pocket import PocketTraining
 from train.optimizer import OptimizerConfig, make_optimizer
 from train.run_facts import git_commit

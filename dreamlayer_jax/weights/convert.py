@@ -18,7 +18,7 @@ from dreamlayer_jax.weights.errors import WeightsError
 from dreamlayer_jax.weights.names import Path, from_torch, key_of, modern_key, to_torch, torch_shape
 from dreamlayer_jax.weights.tensor_files import load_safetensors, shape_of
 
-__all__ = ["Fit", "Params", "WeightsError", "fit", "from_params", "load_safetensors", "read", "require", "to_params"]
+__all__ = ["Fit", "Params", "fit", "from_params", "load_safetensors", "read", "require", "to_params"]
 
 Params = dict[str, Any]
 

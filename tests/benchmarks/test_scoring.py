@@ -27,7 +27,7 @@ from benchmarks.scoring import (
     visible_parts,
 )
 from benchmarks.train_probe import pixel_classes
-from dreamlayer_jax.weights.convert import WeightsError
+from dreamlayer_jax.weights.errors import WeightsError
 
 NAMES = ("ball", "cube", "ring")
 NOTHING = len(NAMES)
