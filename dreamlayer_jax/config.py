@@ -130,6 +130,7 @@ class LayeredConfig:
     guided: bool = True  # LSSA's Eq. 9, for t >= t_guided
     t_guided: int = 850  # T_G
     same_noise: bool = False  # all layers of a scene start from (and are trained with) the same noise, §9
+    given_clean: bool = False  # given layers are seen clean, at t = 0, which needs training for it; else noised to the others' timestep
 
     def __post_init__(self) -> None:
         _require(self.prompt_windows >= 1, f"prompt_windows is {self.prompt_windows}; give at least 1")
@@ -211,5 +212,5 @@ def pocket() -> DreamLayerConfig:
             layers_per_block=1,
         ),
         schedule=ScheduleConfig(prediction_type="sample"),
-        layered=LayeredConfig(context_block=0, context_layers=1, context_width=64),
+        layered=LayeredConfig(context_block=0, context_layers=1, context_width=64, given_clean=True),
     )

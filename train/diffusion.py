@@ -29,6 +29,7 @@ from dreamlayer_jax.prompts import tokenize
 from dreamlayer_jax.weights.init import init_params
 from dreamlayer_jax.weights.layered import is_trained
 from dreamlayer_jax.weights.trained import save_trained
+from train.given import GivenShares, draw_given
 from train.latents import EncodedScenes
 from train.optimizer import OptimizerConfig, make_optimizer
 from train.stage import Batch, Params, Stage
@@ -36,13 +37,14 @@ from train.stage import Batch, Params, Stage
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """λ of Eq. 8, and the weighting of L_noise over timesteps."""
+    """λ of Eq. 8, the weighting of L_noise over timesteps, and what the model is not told or is shown clean."""
 
     noise: float = 1.0
     context: float = 1.0
     layout: float = 1.0
     weighting: Weighting = "uniform"
     prompt_dropout: float = 0.1
+    given: GivenShares = GivenShares()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,9 +98,10 @@ class DiffusionStage(Stage):
         """Eq. 8."""
         del step
         config, losses = self.config, self.losses
-        t_key, noise_key, drop_key = jax.random.split(rng, 3)
+        t_key, noise_key, drop_key, given_key = jax.random.split(rng, 4)
         clean = rearrange(batch["latents"].astype(jnp.float32), "b l h w c -> l b h w c")
         b = clean.shape[1]
+        given = draw_given(given_key, losses.given, *clean.shape[:2])
         t = jax.random.randint(t_key, (b,), 0, config.schedule.num_train_timesteps)
         alpha = alphas_cumprod(config.schedule)[t]
         noise = jax.random.normal(noise_key, clean[:1].shape if config.layered.same_noise else clean.shape)
@@ -109,14 +112,14 @@ class DiffusionStage(Stage):
         words = jnp.where(told[None], batch["words"].T, 0)
         layers = encode_layers(config, params, ids, words, self.empty_ids)
 
-        z = jax.vmap(partial(add_noise, alpha))(clean, noise)
+        z = jnp.where(given[..., None, None, None], clean, jax.vmap(partial(add_noise, alpha))(clean, noise))
         wanted = jax.vmap(partial(target, config.schedule.prediction_type, alpha))(clean, noise)
         network = partial(predict, config, dtype=jnp.dtype(self.compute))
         if self.remat:
             network = jax.checkpoint(network, policy=jax.checkpoint_policies.save_only_these_names(HIDDEN))
-        out = network(params["unet"], z, t, layers)
+        out = network(params["unet"], z, jnp.where(given, 0, t), layers)
         weight = noise_weight(config.schedule.prediction_type, losses.weighting, alpha)
-        parts = {"noise": noise_loss(out.sample, wanted, weight, layers.valid)}
+        parts = {"noise": noise_loss(out.sample, wanted, weight, layers.valid & ~given)}
         total = losses.noise * parts["noise"]
         if out.maps is not None:
             true_alpha = _at_map_size(batch["alpha"], out.maps.in_global.shape)

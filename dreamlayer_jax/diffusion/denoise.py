@@ -1,7 +1,8 @@
 """DDIM over the layer batch with classifier-free guidance (paper §9): the one jitted scan of generation, completion and decomposition.
 
 Any part of the layer batch may be *given*: its latent is known, so before every step it is put where its own trajectory is then, and only
-the rest is denoised. The rest sees it through layer-shared attention.
+the rest is denoised. The rest sees it through layer-shared attention. A model trained with given layers (`LayeredConfig.given_clean`) sees
+those that are given whole as they are, clean and at t = 0, at every step.
 """
 
 from __future__ import annotations
@@ -97,10 +98,16 @@ def guidance_contexts(config: DreamLayerConfig, params: Params, tokens: TokenBat
 
 
 def guided_prediction(
-    config: DreamLayerConfig, unet_params: Params, z: Float[Array, "l b h w c"], t: Array, contexts: LayerContext, guidance: Array
+    config: DreamLayerConfig,
+    unet_params: Params,
+    z: Float[Array, "l b h w c"],
+    t: Int[Array, ""] | Int[Array, "l b"],
+    contexts: LayerContext,
+    guidance: Array,
 ) -> tuple[Float[Array, "l b h w c"], UNetOutput]:
-    """The prediction with guidance at one timestep, and the network's own output on [without prompts, with prompts]."""
-    out = predict(config, unet_params, jnp.concatenate([z, z], axis=1), jnp.broadcast_to(t, (2 * z.shape[1],)), contexts)
+    """The prediction with guidance, and the network's own output on [without prompts, with prompts]."""
+    t = jnp.broadcast_to(t, z.shape[:2])
+    out = predict(config, unet_params, jnp.concatenate([z, z], axis=1), jnp.concatenate([t, t], axis=1), contexts)
     return guided(out.sample, guidance, axis=1), out
 
 
@@ -122,13 +129,22 @@ def denoise(
     def step(z: Array, now: tuple[Steps, Array | None]) -> tuple[Array, tuple[Array, Array]]:
         at, known = now
         z = z if given is None else lay(known, z, given.mask)
-        prediction, out = guided_prediction(config, unet_params, z, at.t, contexts, guidance)
+        seen, t = (z, at.t) if given is None else as_seen(config, z, at.t, given)
+        prediction, out = guided_prediction(config, unet_params, seen, t, contexts, guidance)
         maps = out.maps.in_global[:, z.shape[1] :] if out.maps is not None else jnp.zeros((*z.shape[:2], 1, 1))
         return ddim_step(config.schedule.prediction_type, z, prediction, at.alpha_t, at.alpha_next), (z, maps)
 
     states = None if given is None else given.trajectory.states
     clean, (states, maps) = jax.lax.scan(step, z, (run, states))
     return Denoised(trajectory=Trajectory(states=states, clean=clean), context_maps=maps)
+
+
+def as_seen(
+    config: DreamLayerConfig, z: Float[Array, "l b h w c"], t: Int[Array, ""], given: Given
+) -> tuple[Float[Array, "l b h w c"], Int[Array, "l b"]]:
+    """What the network is shown, and at which timestep, where `z` and `t` are the run's."""
+    whole = (given.mask.min((2, 3, 4)) == 1) & config.layered.given_clean
+    return jnp.where(whole[..., None, None, None], given.trajectory.clean, z), jnp.where(whole, 0, t)
 
 
 def lay(known: Float[Array, "*n"], z: Float[Array, "*n"], mask: Float[Array, "*n"]) -> Float[Array, "*n"]:

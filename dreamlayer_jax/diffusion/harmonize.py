@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.ddim import ddim_step
 from dreamlayer_jax.diffusion.decode import decode_latents
-from dreamlayer_jax.diffusion.denoise import Steps, Trajectory, guided_prediction
+from dreamlayer_jax.diffusion.denoise import Given, Steps, Trajectory, as_seen, guided_prediction
 from dreamlayer_jax.diffusion.encode import encode_pictures
 from dreamlayer_jax.diffusion.predict import Params
 from dreamlayer_jax.diffusion.schedule import add_noise, noise_of
@@ -77,15 +77,16 @@ def harmonize(
         raise ValueError("there is no step from T_H down: harmonisation needs a T_H of at least the smallest timestep")
     alphas = alpha_at_latent(alpha, *kept.clean.shape[2:4])
     contexts = jax.tree.map(lambda x: x[-1:], contexts) if alone else contexts
-
+    is_layer = (jnp.arange(len(kept.clean)) < len(kept.clean) - 1).astype(jnp.float32).reshape(-1, 1, 1, 1, 1)
+    given = Given(trajectory=kept, mask=jnp.broadcast_to(is_layer, (*kept.clean.shape[:-1], 1)))
     noise = noise_of(kept.states[0, :1], kept.clean[:1], run.alpha_t[0])
 
     def step(z: Array, now: tuple[Steps, Array]) -> tuple[Array, Array]:
         at, layers = now
         foregrounds = add_noise(at.alpha_t, kept.clean[1:-1], noise) if one_noise else layers[1:-1]
         z = jnp.where(at.t >= t_end, fuse(z, foregrounds, alphas), z)
-        batch = z[None] if alone else jnp.concatenate([layers[:-1], z[None]])
-        prediction, _ = guided_prediction(config, unet_params, batch, at.t, contexts, guidance)
+        seen, t = (z[None], at.t) if alone else as_seen(config, jnp.concatenate([layers[:-1], z[None]]), at.t, given)
+        prediction, _ = guided_prediction(config, unet_params, seen, t, contexts, guidance)
         return ddim_step(config.schedule.prediction_type, z, prediction[-1], at.alpha_t, at.alpha_next), z
 
     clean, states = jax.lax.scan(step, kept.states[0, 0], (run, kept.states))

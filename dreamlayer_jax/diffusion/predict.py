@@ -42,12 +42,12 @@ def predict(
     config: DreamLayerConfig,
     unet_params: Params,
     z: Float[Array, "l b h w c"],
-    t: Int[Array, " b"],
+    t: Int[Array, " b"] | Int[Array, "l b"],
     layers: LayerContext,
     where: str | Mesh = "vmap",
     dtype: Any = jnp.float32,
 ) -> UNetOutput:
-    """The UNet's prediction for every layer of the layer batch at one timestep a scene; `where` as in `map_layers`."""
+    """The UNet's prediction for every layer of the layer batch, at one timestep a scene or one a layer; `where` as in `map_layers`."""
 
     def program(axis_names: AxisNames) -> Any:
         unet = UNet2DCondition(config.unet, config.layered, axis_names, dtype)
@@ -57,5 +57,5 @@ def predict(
 
         return one_layer
 
-    each_t = jnp.broadcast_to(jnp.asarray(t)[None], (z.shape[0], z.shape[1]))
+    each_t = jnp.broadcast_to(jnp.asarray(t), z.shape[:2])
     return map_layers(program, where)(unet_params, z, each_t, layers)

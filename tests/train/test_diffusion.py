@@ -6,12 +6,15 @@ import dataclasses
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dreamlayer_jax.models.unet import UNetOutput
 from dreamlayer_jax.pipeline import DreamLayer
 from train.configs.pocket import PocketTraining
 from train.diffusion import DiffusionStage, LossConfig
+from train.given import GivenShares
 from train.loop import LoopConfig, fit
 from train.ship import ship
 
@@ -48,6 +51,24 @@ def test_eq_8_is_the_weighted_sum_and_dropped_prompts_have_no_maps(stage: Diffus
     total, found = parts(LossConfig(prompt_dropout=1.0))
     assert found["context"] == found["layout"] == 0
     np.testing.assert_allclose(total, found["noise"], rtol=1e-6)
+
+
+def test_what_is_given_is_clean_at_t_0_and_not_learnt(stage: DiffusionStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, seen = next(iter(stage.dataset())), {}
+
+    def zero(config: object, params: object, z: jax.Array, t: jax.Array, layers: object, dtype: object) -> UNetOutput:
+        seen.update(z=np.asarray(z), t=np.asarray(t))
+        return UNetOutput(jnp.zeros_like(z), None)
+
+    monkeypatch.setattr("train.diffusion.predict", zero)
+    all_pictures = dataclasses.replace(stage, losses=LossConfig(given=GivenShares(picture=1.0)))
+    total, _ = all_pictures.loss(stage.init(jax.random.key(0)), batch, jax.random.key(1), jnp.asarray(0))
+    clean = np.moveaxis(np.asarray(batch["latents"], np.float32), 1, 0)
+    np.testing.assert_array_equal(seen["z"][-1], clean[-1])
+    assert (seen["t"][-1] == 0).all()
+    assert (seen["t"][:-1] > 0).any()
+    assert not np.array_equal(seen["z"][0], clean[0])
+    np.testing.assert_allclose(total, np.square(clean[:-1]).mean(), rtol=1e-5)  # z_0 is predicted, here as zero
 
 
 def test_what_is_trained_is_shipped_and_generates(

@@ -21,6 +21,7 @@ from dreamlayer_jax.weights.config_json import read_config
 from train.autoencoder import Autoencoder
 from train.diffusion import DiffusionStage, LossConfig
 from train.export import load_params
+from train.given import GivenShares
 from train.latents import build_latent_cache, open_latents
 from train.layer_decoder import LayerDecoderStage
 from train.optimizer import OptimizerConfig
@@ -64,7 +65,7 @@ class PocketTraining:
         learning_rate=1e-2, adam_learning_rate=2e-3, schedule="trapezoid", warmup_steps=50
     )
     picture_prompts: tuple[tuple[str, ...], ...] = PICTURE_PROMPTS
-    diffusion_losses: LossConfig = LossConfig(weighting="clipped_v")
+    diffusion_losses: LossConfig = LossConfig(weighting="clipped_v", given=GivenShares(picture=0.25, layers=0.15, some=0.15))
 
     def prepare(self, stage: str, workdir: Path) -> None:
         """Makes what `stage` reads and `workdir` does not hold yet: tokenizer, rendered scenes, latents."""
