@@ -1,5 +1,5 @@
 # make sample   prompts to layers with the shipped model, into out/beach
-# make test     lint, then every test
+# make test     lint, then every test, in WORKERS=2 processes
 # make parity   the networks at Stable Diffusion 1.5's size against PyTorch: 10 GiB of memory, 5 GiB of disk, minutes
 # make kills    a training run killed 20 times at random moments, and each time exactly resumed: minutes
 # make lint     ruff alone: rules and format
@@ -10,6 +10,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= out/beach
+WORKERS ?= 2
 
 .PHONY: sample test parity kills lint clean
 
@@ -18,7 +19,7 @@ sample: $(VENV)/.ready-sample
 	    --seed 0 --out $(OUT) --overwrite
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 parity: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -m slow --log-cli-level=INFO tests/parity

@@ -30,8 +30,8 @@ from benchmarks.probe import write_atomically
 from benchmarks.scoring import bootstrap, held_out_scenes
 from data.source import Example
 from dreamlayer_jax.compositing import composite, from_uint8
-from dreamlayer_jax.diffusion.decode import decode_latents, decode_layers
-from dreamlayer_jax.diffusion.decompose import decompose_layers
+from dreamlayer_jax.diffusion.decode import decode_latents
+from dreamlayer_jax.diffusion.decompose import decode_parts, decompose_layers
 from dreamlayer_jax.diffusion.denoise import ddim_steps, denoise
 from dreamlayer_jax.diffusion.encode import encode_pictures
 from dreamlayer_jax.diffusion.inversion import invert, see_global_only
@@ -64,7 +64,7 @@ def tokens_of(model: DreamLayer, examples: list[Example]) -> TokenBatch:
     return tokenize(model.tokenizer, rows, model.config.text.max_position_embeddings)
 
 
-def taken_apart(model: DreamLayer, options: Decomposition, way: Way, examples: list[Example], latent: jax.Array) -> list[dict[str, Any]]:
+def taken_apart(model: DreamLayer, options: Decomposition, way: Way, examples: list[Example], pictures: jax.Array) -> list[dict[str, Any]]:
     """Scores of one way, for scenes of one layer count."""
     config = model.config
     if way.endswith("without LSSA"):
@@ -72,7 +72,7 @@ def taken_apart(model: DreamLayer, options: Decomposition, way: Way, examples: l
     made = decompose_layers(
         config,
         model.params,
-        latent,
+        encode_pictures(config, model.params["vae"], pictures),
         tokens_of(model, examples),
         model.empty_ids,
         jax.random.key(0),
@@ -81,7 +81,7 @@ def taken_apart(model: DreamLayer, options: Decomposition, way: Way, examples: l
         method=way.split()[0],
         masked="unmasked" not in way,
     )
-    rgba = np.moveaxis(np.asarray(decode_layers(config, model.decoders(), made.latents).rgba_straight_01), 1, 0)
+    rgba = np.moveaxis(np.asarray(decode_parts(config, model.decoders(), made.latents, pictures).rgba_straight_01), 1, 0)
     scored = []
     for example, found in zip(examples, rgba, strict=True):
         true = from_uint8(example["rgba"])
@@ -97,9 +97,10 @@ def taken_apart(model: DreamLayer, options: Decomposition, way: Way, examples: l
     return scored
 
 
-def round_trip(model: DreamLayer, options: Decomposition, examples: list[Example], latent: jax.Array) -> list[dict[str, Any]]:
+def round_trip(model: DreamLayer, options: Decomposition, examples: list[Example], pictures: jax.Array) -> list[dict[str, Any]]:
     """Inversion, then sampling with the same prompts at guidance 1, against the autoencoder alone."""
     config, tokens = model.config, tokens_of(model, examples)
+    latent = encode_pictures(config, model.params["vae"], pictures)
     layers = see_global_only(encode_layers(config, model.params, tokens.ids, tokens.words, model.empty_ids))
     run = jax.tree.map(jnp.asarray, ddim_steps(config, options.steps))
     copies = jnp.broadcast_to(latent, (len(layers.role), *latent.shape))
@@ -119,9 +120,8 @@ def measure(options: Decomposition) -> dict[str, Any]:
         scored: dict[str, list[list[float]]] = {}
         for examples in tqdm(batches, desc=way, unit="batch"):
             pictures = jnp.asarray(from_uint8(np.stack([example["global"] for example in examples])))
-            latent = encode_pictures(model.config, model.params["vae"], pictures)
             score = round_trip if way == "round trip" else partial(taken_apart, way=way)
-            for values in score(model, options, examples=examples, latent=latent):
+            for values in score(model, options, examples=examples, pictures=pictures):
                 for name, figures in values.items():
                     scored.setdefault(name, []).append(figures)
         summary[way] = {name: dict(zip(("mean", "low", "high"), bootstrap(values), strict=True)) for name, values in scored.items()}

@@ -47,6 +47,15 @@ def composite(rgba_straight_01: Array) -> Array:
     return reduce(over, (premultiplied[i] for i in range(premultiplied.shape[0])))[..., :3]
 
 
+def visibility(alpha_01: Array) -> Array:
+    """How much of each layer is seen, I_alpha^i prod_{f>i} (1 - I_alpha^f), of alphas stacked far to near (l, ...) -> (l, ...)."""
+    seen, open_ = [], 1 - 0 * alpha_01[-1]
+    for i in range(alpha_01.shape[0] - 1, -1, -1):
+        seen.append(alpha_01[i] * open_)
+        open_ = open_ * (1 - alpha_01[i])
+    return alpha_01.__array_namespace__().stack(seen[::-1])
+
+
 def over_grey(rgba_straight_01: Array) -> Array:
     """A straight layer pasted on solid mid-grey, (..., 4) -> (..., 3): how a foreground enters the autoencoder (paper §3)."""
     _require_rgba(rgba_straight_01)

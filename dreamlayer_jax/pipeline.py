@@ -179,7 +179,7 @@ class DreamLayer:
         seed: int = 0,
         steps: int = 50,
         guidance: float | None = None,
-        method: Method = "replay",
+        method: Method | None = None,
     ) -> LayeredImage:
         """Image to layers (paper Appendix E).
 
@@ -190,7 +190,8 @@ class DreamLayer:
             seed: of the noise that method "given" starts from.
             steps: DDIM steps of the inversion, and again of the denoising.
             guidance: classifier-free guidance weight of the denoising; the model's own default where not given.
-            method: "inversion" (the paper's), "replay" or "given": see `dreamlayer_jax.diffusion.decompose`.
+            method: "inversion" (the paper's), "replay" or "given", see `dreamlayer_jax.diffusion.decompose`; the better one for the model
+                where not given.
 
         Raises:
             RequestError: the model cannot make what is asked for.

@@ -25,8 +25,9 @@ class Decompose:
     """One object of the picture; give the option once for each, far to near."""
     out: Path
     """The folder to write."""
-    method: Literal["inversion", "replay", "given"] = "replay"
-    """The paper's inversion; the same with the picture replayed beside the layers; or layers made from noise for the given picture."""
+    method: Literal["inversion", "replay", "given"] | None = None
+    """The paper's inversion; the same with the picture replayed beside the layers; or layers made from noise for the given picture.
+    The better one for the model by default."""
     seed: int = 0
     """Of the noise that method "given" starts from."""
     steps: int = 50

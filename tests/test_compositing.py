@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dreamlayer_jax.compositing import composite, from_uint8, over, over_grey, premultiply, to_uint8, unpremultiply
+from dreamlayer_jax.compositing import composite, from_uint8, over, over_grey, premultiply, to_uint8, unpremultiply, visibility
 
 
 def stacks(layers: int | None = None) -> st.SearchStrategy[np.ndarray]:
@@ -28,6 +28,11 @@ def test_eq_1_as_the_paper_writes_it(rgba: np.ndarray) -> None:
     alpha, colour, k = rgba[..., 3:], rgba[..., :3], len(rgba)
     expected = sum(alpha[i] * colour[i] * np.prod([1 - alpha[f] for f in range(i + 1, k)], axis=0) for i in range(k))
     np.testing.assert_allclose(composite(rgba), expected, atol=1e-12)
+
+
+@given(stacks())
+def test_a_picture_is_its_layers_as_far_as_each_is_seen(rgba: np.ndarray) -> None:
+    np.testing.assert_allclose(composite(rgba), (visibility(rgba[..., 3])[..., None] * rgba[..., :3]).sum(axis=0), atol=1e-12)
 
 
 @given(stacks(3))

@@ -4,19 +4,26 @@ Three ways, from the same parts:
 
 * "inversion": the paper's. Every slot starts from its inverted latent and is denoised; the picture is free to change.
 * "replay": as above, but the global slot replays its inversion, so that it ends as the picture and the layers see it at every step.
-* "given": the picture is a given layer of an ordinary generation; no inversion, the layers start from noise.
+* "given": the picture is a given layer of an ordinary generation; no inversion, the layers start from noise. The better one for a model
+  that was trained with given layers (`LayeredConfig.given_clean`).
+
+The layers' pixels get back the detail that the autoencoder loses, for it is there in the picture: see `decode_parts`.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from dreamlayer_jax.compositing import visibility
 from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.diffusion.decode import DecodedLayers, decode_latents, decode_layers
 from dreamlayer_jax.diffusion.denoise import Given, Trajectory, ddim_steps, denoise, guidance_contexts, lay
+from dreamlayer_jax.diffusion.encode import encode_pictures
 from dreamlayer_jax.diffusion.generate import GeneratedLatents, KnownLatents, generate_layers
 from dreamlayer_jax.diffusion.inversion import invert, see_global_only
 from dreamlayer_jax.diffusion.predict import Params, encode_layers
@@ -24,6 +31,11 @@ from dreamlayer_jax.prompts import TokenBatch
 
 Method = Literal["inversion", "replay", "given"]
 METHODS: tuple[str, ...] = get_args(Method)
+
+
+def default_method(config: DreamLayerConfig) -> Method:
+    """ "given" for a model that was trained with given layers, else "replay"."""
+    return "given" if config.layered.given_clean else "replay"
 
 
 def decompose_layers(
@@ -35,7 +47,7 @@ def decompose_layers(
     rng: Array,
     steps: int = 50,
     guidance: float = 7.5,
-    method: Method = "replay",
+    method: Method | None = None,
     masked: bool = True,
 ) -> GeneratedLatents:
     """A picture to the layer batch of the prompts.
@@ -49,9 +61,10 @@ def decompose_layers(
         rng: key of the noise that method "given" starts from.
         steps: DDIM steps, of the inversion and again of the denoising.
         guidance: classifier-free guidance weight of the denoising; the inversion has none.
-        method: see above.
+        method: see above; the model's `default_method` if None.
         masked: Eq. 14-16 in the inversion; False lets the slots see each other.
     """
+    method = method or default_method(config)
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; known are {', '.join(METHODS)}")
     k, _ = tokens.words.shape
@@ -72,3 +85,21 @@ def decompose_layers(
     clean = out.trajectory.clean if given is None else lay(copies, out.trajectory.clean, mask)
     trajectory = Trajectory(states=out.trajectory.states, clean=clean)
     return GeneratedLatents(trajectory=trajectory, context_maps=out.context_maps.mean(axis=0))
+
+
+@partial(jax.jit, static_argnames=("config",))
+def decode_parts(
+    config: DreamLayerConfig, params: Params, latents: Float[Array, "l b h w c"], picture_01: Float[Array, "b H W 3"]
+) -> DecodedLayers:
+    """The layer batch of a picture as pixels, with the picture's own detail.
+
+    What the autoencoder loses, P − D(E(P)), is added to each layer in proportion to how much of the layer is seen, so that Eq. 1 of the
+    layers has it again. Light and shadow are in D(E(P)) and so stay out. `params` are "vae" and "layer_decoder".
+    """
+    decoded = decode_layers(config, params, latents)
+    lost = picture_01 - decode_latents(config, params["vae"], encode_pictures(config, params["vae"], picture_01))
+    rgb, alpha = decoded.rgba_straight_01[..., :3], decoded.rgba_straight_01[..., 3:]
+    rgb = jnp.clip(rgb + visibility(alpha) * lost, 0.0, 1.0)
+    return DecodedLayers(
+        rgba_straight_01=jnp.concatenate([rgb, alpha], axis=-1), global_rgb_01=jnp.clip(decoded.global_rgb_01 + lost, 0.0, 1.0)
+    )

@@ -97,16 +97,16 @@ def guidance_contexts(config: DreamLayerConfig, params: Params, tokens: TokenBat
     return _contexts(config, needed, tokens.ids, tokens.words, empty_ids)
 
 
+@partial(jax.jit, static_argnames=("config",))  # traced once for all passes over a scene
 def guided_prediction(
     config: DreamLayerConfig,
     unet_params: Params,
     z: Float[Array, "l b h w c"],
-    t: Int[Array, ""] | Int[Array, "l b"],
+    t: Int[Array, "l b"],
     contexts: LayerContext,
     guidance: Array,
 ) -> tuple[Float[Array, "l b h w c"], UNetOutput]:
     """The prediction with guidance, and the network's own output on [without prompts, with prompts]."""
-    t = jnp.broadcast_to(t, z.shape[:2])
     out = predict(config, unet_params, jnp.concatenate([z, z], axis=1), jnp.concatenate([t, t], axis=1), contexts)
     return guided(out.sample, guidance, axis=1), out
 
@@ -129,7 +129,7 @@ def denoise(
     def step(z: Array, now: tuple[Steps, Array | None]) -> tuple[Array, tuple[Array, Array]]:
         at, known = now
         z = z if given is None else lay(known, z, given.mask)
-        seen, t = (z, at.t) if given is None else as_seen(config, z, at.t, given)
+        seen, t = as_seen(config, z, at.t, given)
         prediction, out = guided_prediction(config, unet_params, seen, t, contexts, guidance)
         maps = out.maps.in_global[:, z.shape[1] :] if out.maps is not None else jnp.zeros((*z.shape[:2], 1, 1))
         return ddim_step(config.schedule.prediction_type, z, prediction, at.alpha_t, at.alpha_next), (z, maps)
@@ -140,9 +140,12 @@ def denoise(
 
 
 def as_seen(
-    config: DreamLayerConfig, z: Float[Array, "l b h w c"], t: Int[Array, ""], given: Given
+    config: DreamLayerConfig, z: Float[Array, "l b h w c"], t: Int[Array, ""], given: Given | None
 ) -> tuple[Float[Array, "l b h w c"], Int[Array, "l b"]]:
-    """What the network is shown, and at which timestep, where `z` and `t` are the run's."""
+    """What the network is shown, and at which timesteps, where `z` and `t` are the run's."""
+    t = jnp.broadcast_to(t, z.shape[:2])
+    if given is None:
+        return z, t
     whole = (given.mask.min((2, 3, 4)) == 1) & config.layered.given_clean
     return jnp.where(whole[..., None, None, None], given.trajectory.clean, z), jnp.where(whole, 0, t)
 

@@ -85,7 +85,8 @@ def harmonize(
         at, layers = now
         foregrounds = add_noise(at.alpha_t, kept.clean[1:-1], noise) if one_noise else layers[1:-1]
         z = jnp.where(at.t >= t_end, fuse(z, foregrounds, alphas), z)
-        seen, t = (z[None], at.t) if alone else as_seen(config, jnp.concatenate([layers[:-1], z[None]]), at.t, given)
+        batch = z[None] if alone else jnp.concatenate([layers[:-1], z[None]])
+        seen, t = as_seen(config, batch, at.t, None if alone else given)
         prediction, _ = guided_prediction(config, unet_params, seen, t, contexts, guidance)
         return ddim_step(config.schedule.prediction_type, z, prediction[-1], at.alpha_t, at.alpha_next), z
 

@@ -11,8 +11,7 @@ from jaxtyping import UInt8
 
 from dreamlayer_jax.canvas import Canvas
 from dreamlayer_jax.compositing import from_uint8, to_uint8
-from dreamlayer_jax.diffusion.decode import decode_layers
-from dreamlayer_jax.diffusion.decompose import METHODS, Method, decompose_layers
+from dreamlayer_jax.diffusion.decompose import METHODS, Method, decode_parts, decompose_layers, default_method
 from dreamlayer_jax.diffusion.encode import encode_pictures
 from dreamlayer_jax.diffusion.harmonize import T_H
 from dreamlayer_jax.layered_image import LayeredImage
@@ -24,9 +23,17 @@ if TYPE_CHECKING:
 
 
 def image_to_layers(
-    model: DreamLayer, picture: UInt8[np.ndarray, "h w 3"], prompts: list[str], *, seed: int, steps: int, guidance: float, method: Method
+    model: DreamLayer,
+    picture: UInt8[np.ndarray, "h w 3"],
+    prompts: list[str],
+    *,
+    seed: int,
+    steps: int,
+    guidance: float,
+    method: Method | None,
 ) -> LayeredImage:
     """See `DreamLayer.decompose`."""
+    method = method or default_method(model.config)
     if method not in METHODS:
         raise RequestError(f"method is {method!r}; known are {', '.join(METHODS)}")
     if picture.ndim != 3 or picture.shape[-1] != 3 or picture.dtype != np.uint8:
@@ -37,7 +44,7 @@ def image_to_layers(
     placed = jnp.asarray(from_uint8(canvas.place(picture)))[None]
     latent = encode_pictures(model.config, model.params["vae"], placed)
     made = decompose_layers(model.config, model.params, latent, tokens, model.empty_ids, jax.random.key(seed), steps, guidance, method)
-    decoded = decode_layers(model.config, decoders, made.latents)
+    decoded = decode_parts(model.config, decoders, made.latents, placed)
     rgba = np.asarray(to_uint8(decoded.rgba_straight_01))[:, 0]
     maps = mean_maps(made.context_maps)
     if canvas.size != canvas.onto:  # maps of the canvas, cut to the picture

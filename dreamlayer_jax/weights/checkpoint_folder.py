@@ -14,13 +14,12 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import ml_dtypes
 import numpy as np
 from safetensors.numpy import save_file
-from transformers import CLIPTokenizer
 
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.predict import Params
@@ -29,6 +28,9 @@ from dreamlayer_jax.weights.convert import fit, from_params, load_safetensors, r
 from dreamlayer_jax.weights.errors import WeightsError
 from dreamlayer_jax.weights.init import NETWORKS, param_shapes
 from dreamlayer_jax.weights.manifest import check_folder, checked_folder
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 KIND = "model"
 WEIGHTS = "model.safetensors"

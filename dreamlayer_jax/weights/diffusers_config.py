@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import CLIPTextConfig
-
 from dreamlayer_jax.config import DreamLayerConfig, LayerDecoderConfig, LayeredConfig, ScheduleConfig, TextConfig, UNetConfig, VAEConfig
 from dreamlayer_jax.weights.causes import EDITING, INPAINTING, SD2, SDXL
 from dreamlayer_jax.weights.config_json import from_tree
@@ -144,6 +142,8 @@ def _vae(path: Path) -> VAEConfig:
 
 
 def _text(path: Path) -> TextConfig:
+    from transformers import CLIPTextConfig  # brings PyTorch along where that is installed
+
     tree = CLIPTextConfig.from_dict(_read(path)).to_dict()
     return _made(TextConfig, path, tree, tuple(TextConfig.__dataclass_fields__))
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from safetensors.numpy import save_file
-from transformers import CLIPTokenizer
 
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.predict import Params
@@ -20,6 +19,9 @@ from dreamlayer_jax.weights.errors import WeightsError
 from dreamlayer_jax.weights.layered import BASE, base_shapes, is_added, select
 from dreamlayer_jax.weights.pickles import is_pickle, pickle_message
 from dreamlayer_jax.weights.tensor_files import load_safetensors
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
 ENDINGS = (".safetensors", ".safetensors.index.json", ".fp16.safetensors", ".safetensors.index.fp16.json")  # the first there is

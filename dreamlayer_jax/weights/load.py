@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-
-from transformers import CLIPTokenizer
+from typing import TYPE_CHECKING
 
 from dreamlayer_jax.config import DreamLayerConfig, sd15
 from dreamlayer_jax.diffusion.predict import Params
@@ -21,6 +20,9 @@ from dreamlayer_jax.weights.single_file import load_single_file
 from dreamlayer_jax.weights.tokenizer import CLIP, load_tokenizer
 from dreamlayer_jax.weights.trained import lay_over
 from dreamlayer_jax.weights.where import model_name
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 KINDS = "a DreamLayer folder, a diffusers folder, an Orbax checkpoint with its config.json, or a single .safetensors file"
 

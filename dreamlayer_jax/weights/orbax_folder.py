@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dreamlayer_jax.config import DreamLayerConfig
@@ -39,6 +38,8 @@ def load_orbax(checkpoint: Path, config: DreamLayerConfig) -> Params:
 
     Raises `WeightsError` if the checkpoint cannot be read, or its tree is not the configuration's; every path that differs is listed.
     """
+    import orbax.checkpoint as ocp  # half a second that only such a checkpoint needs
+
     with ocp.PyTreeCheckpointer() as checkpointer:
         try:
             metadata = checkpointer.metadata(checkpoint.absolute())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from transformers import CLIPTokenizer
+from typing import TYPE_CHECKING
 
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.weights.errors import WeightsError
 from dreamlayer_jax.weights.where import fetch
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 CLIP = "openai/clip-vit-large-patch14"  # Stable Diffusion 1.5's, on the Hugging Face hub
 FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
@@ -19,6 +21,8 @@ def load_tokenizer(where: str | Path, config: DreamLayerConfig) -> CLIPTokenizer
 
     Without its files transformers gives a tokenizer that knows no words, so they are looked for first.
     """
+    from transformers import CLIPTokenizer  # seconds, which a program that only reads layers does not spend
+
     try:
         folder = Path(where) if Path(where).exists() else fetch(str(where), (*FILES, *(f"tokenizer/{name}" for name in FILES)))
         folder = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder

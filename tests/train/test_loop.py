@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import os
 import resource
@@ -137,6 +138,8 @@ def test_only_damaged_checkpoints_are_an_error_that_deletes_nothing(uninterrupte
     assert (tmp_path / "line" / "checkpoints" / "12").is_dir()
 
 
+# Orbax's and TensorStore's own threads go on failing after the error has reached us.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_full_disk_is_an_error_and_the_last_checkpoint_stays(uninterrupted: tuple[Path, Params], tmp_path: Path) -> None:
     fit(Wide(steps=4), tmp_path, LOOP)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -148,6 +151,7 @@ def test_a_full_disk_is_an_error_and_the_last_checkpoint_stays(uninterrupted: tu
     assert [path.name for path in (tmp_path / "line" / "checkpoints").iterdir() if path.name.isdigit()] == ["4"]
     found = fit(Wide(), tmp_path, LOOP)
     assert equal(found["learns"] | {"ballast": 0}, uninterrupted[1]["learns"] | {"ballast": 0})
+    gc.collect()  # what those threads left behind is reported here, not in a later test
 
 
 def test_a_profiler_window_is_traced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
