@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TypeVar
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
+
+from dreamlayer_jax.compositing import premultiply, unpremultiply
+
+Pixels = TypeVar("Pixels", UInt8[np.ndarray, "h w c"], Float[np.ndarray, "h w c"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,14 +35,20 @@ class Canvas:
         around = ((top, self.onto[0] - top - height), (left, self.onto[1] - left - width), (0, 0))
         return np.pad(resized, around, mode="edge")
 
-    def take(self, pixels: UInt8[np.ndarray, "H W c"]) -> UInt8[np.ndarray, "h w c"]:
-        """What the canvas shows, in the picture's own size."""
+    def take(self, pixels: Pixels) -> Pixels:
+        """What the canvas shows (H, W, c), in the picture's own size (h, w, c)."""
         top, left, height, width = self.inner
         return _resize(pixels[top : top + height, left : left + width], *self.size)
 
 
-def _resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Pillow's Lanczos filter; RGBA is resampled premultiplied."""
+def _resize(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Pillow's Lanczos filter; RGBA is resampled premultiplied. Floats of four channels are straight RGBA in [0, 1]."""
     if pixels.shape[:2] == (height, width):
         return pixels
+    if pixels.dtype != np.uint8:
+        straight_rgba = pixels.shape[-1] == 4
+        flat = premultiply(pixels) if straight_rgba else pixels
+        channels = [Image.fromarray(channel).resize((width, height), Image.Resampling.LANCZOS) for channel in np.moveaxis(flat, -1, 0)]
+        resized = np.stack([np.asarray(channel) for channel in channels], axis=-1)
+        return unpremultiply(np.clip(resized, 0, 1)) if straight_rgba else resized
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))

@@ -117,7 +117,7 @@ class DiffusionStage(Stage):
         network = partial(predict, config, dtype=jnp.dtype(self.compute))
         if self.remat:
             network = jax.checkpoint(network, policy=jax.checkpoint_policies.save_only_these_names(HIDDEN))
-        out = network(params["unet"], z, jnp.where(given, 0, t), layers)
+        out = network(params["unet"], z, jnp.where(given, 0, t[None]), layers)
         weight = noise_weight(config.schedule.prediction_type, losses.weighting, alpha)
         parts = {"noise": noise_loss(out.sample, wanted, weight, layers.valid & ~given)}
         total = losses.noise * parts["noise"]

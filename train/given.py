@@ -31,8 +31,8 @@ def draw_given(rng: Array, shares: GivenShares, layers: int, scenes: int) -> Boo
     """True for what is given. Never a whole layer batch."""
     kind_key, some_key = jax.random.split(rng)
     nothing = 1.0 - shares.picture - shares.layers - shares.some
-    kind = jax.random.choice(kind_key, 4, (scenes,), p=jnp.array([nothing, shares.picture, shares.layers, shares.some]))
+    kind = jax.random.choice(kind_key, 4, (1, scenes), p=jnp.array([nothing, shares.picture, shares.layers, shares.some]))
     is_global = (jnp.arange(layers) == layers - 1)[:, None]
     some = jax.random.bernoulli(some_key, 0.5, (layers, scenes))
     given = ((kind == 1) & is_global) | ((kind == 2) & ~is_global) | ((kind == 3) & some)
-    return given & ~given.all(axis=0)
+    return given & ~given.all(axis=0, keepdims=True)

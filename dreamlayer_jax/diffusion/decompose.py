@@ -7,13 +7,12 @@ Three ways, from the same parts:
 * "given": the picture is a given layer of an ordinary generation; no inversion, the layers start from noise. The better one for a model
   that was trained with given layers (`LayeredConfig.given_clean`).
 
-The layers' pixels get back the detail that the autoencoder loses, for it is there in the picture: see `decode_parts`.
+The layers' pixels get back the detail that the autoencoder loses, for it is there in the picture: see `with_detail`.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +20,7 @@ from jaxtyping import Array, Float, Int
 
 from dreamlayer_jax.compositing import visibility
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.diffusion.decode import DecodedLayers, decode_latents, decode_layers
 from dreamlayer_jax.diffusion.denoise import Given, Trajectory, ddim_steps, denoise, guidance_contexts, lay
-from dreamlayer_jax.diffusion.encode import encode_pictures
 from dreamlayer_jax.diffusion.generate import GeneratedLatents, KnownLatents, generate_layers
 from dreamlayer_jax.diffusion.inversion import invert, see_global_only
 from dreamlayer_jax.diffusion.predict import Params, encode_layers
@@ -31,6 +28,7 @@ from dreamlayer_jax.prompts import TokenBatch
 
 Method = Literal["inversion", "replay", "given"]
 METHODS: tuple[str, ...] = get_args(Method)
+Pictures = TypeVar("Pictures")
 
 
 def default_method(config: DreamLayerConfig) -> Method:
@@ -87,19 +85,17 @@ def decompose_layers(
     return GeneratedLatents(trajectory=trajectory, context_maps=out.context_maps.mean(axis=0))
 
 
-@partial(jax.jit, static_argnames=("config",))
-def decode_parts(
-    config: DreamLayerConfig, params: Params, latents: Float[Array, "l b h w c"], picture_01: Float[Array, "b H W 3"]
-) -> DecodedLayers:
-    """The layer batch of a picture as pixels, with the picture's own detail.
+def with_detail(rgba_straight_01: Pictures, through_01: Pictures, picture_01: Pictures) -> Pictures:
+    """The layers of a picture P with the picture's own detail.
 
     What the autoencoder loses, P − D(E(P)), is added to each layer in proportion to how much of the layer is seen, so that Eq. 1 of the
-    layers has it again. Light and shadow are in D(E(P)) and so stay out. `params` are "vae" and "layer_decoder".
+    layers has it again. Light and shadow are in D(E(P)) and so stay out.
+
+    Args:
+        rgba_straight_01: the layers (k, …, h, w, 4), background first.
+        through_01: D(E(P)), (…, h, w, 3).
+        picture_01: P, (…, h, w, 3).
     """
-    decoded = decode_layers(config, params, latents)
-    lost = picture_01 - decode_latents(config, params["vae"], encode_pictures(config, params["vae"], picture_01))
-    rgb, alpha = decoded.rgba_straight_01[..., :3], decoded.rgba_straight_01[..., 3:]
-    rgb = jnp.clip(rgb + visibility(alpha) * lost, 0.0, 1.0)
-    return DecodedLayers(
-        rgba_straight_01=jnp.concatenate([rgb, alpha], axis=-1), global_rgb_01=jnp.clip(decoded.global_rgb_01 + lost, 0.0, 1.0)
-    )
+    rgb, alpha = rgba_straight_01[..., :3], rgba_straight_01[..., 3:]
+    xp = alpha.__array_namespace__()
+    return xp.concat([xp.clip(rgb + visibility(alpha) * (picture_01 - through_01), 0, 1), alpha], axis=-1)

@@ -95,12 +95,11 @@ def harmonize(
 
 
 @partial(jax.jit, static_argnames=("config",))
-def decode_composite(
+def decode_change(
     config: DreamLayerConfig, vae_params: Params, clean: Float[Array, "b h w c"], blend_01: Float[Array, "b H W 3"]
 ) -> Float[Array, "b H W 3"]:
-    """The composite in pixels: the blend (Eq. 1), changed by what harmonisation changed.
+    """What harmonisation changed, in pixels: D(ẑ_0) − D(E(B)), B the blend (Eq. 1).
 
-    C = B + D(ẑ_0) − D(E(B)). What the autoencoder loses is in both decoded pictures alike, so the layers' own detail stays.
+    The composite is B plus this. What the autoencoder loses is in both decoded pictures alike, so the layers' own detail stays.
     """
-    through = decode_latents(config, vae_params, encode_pictures(config, vae_params, blend_01))
-    return jnp.clip(blend_01 + decode_latents(config, vae_params, clean) - through, 0.0, 1.0)
+    return decode_latents(config, vae_params, clean) - decode_latents(config, vae_params, encode_pictures(config, vae_params, blend_01))

@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 
 from dreamlayer_jax.compositing import composite, from_uint8, to_uint8
 from dreamlayer_jax.diffusion.denoise import Trajectory, ddim_steps, guidance_contexts
-from dreamlayer_jax.diffusion.harmonize import decode_composite, harmonize
+from dreamlayer_jax.diffusion.harmonize import decode_change, harmonize
 from dreamlayer_jax.layer_axis import Role
 from dreamlayer_jax.layered_image import KeptLatents, Layer
 from dreamlayer_jax.request import RequestError
@@ -55,8 +55,8 @@ def harmonized(
     steps: int,
     guidance: float,
     window: Window,
-) -> tuple[UInt8[np.ndarray, "H W 3"], KeptLatents]:
-    """IRH (Eq. 12): the composite, and the kept latents with its own in the global slot.
+) -> tuple[Float[np.ndarray, "H W 3"], KeptLatents]:
+    """IRH (Eq. 12): what it changes in the blend of the layers, and the kept latents with its own in the global slot.
 
     Raises:
         RequestError: the kept latents begin below T_H.
@@ -85,8 +85,13 @@ def harmonized(
     states[:, -1] = np.asarray(fused.states[:, 0])
     clean = kept.clean.copy()
     clean[-1] = np.asarray(fused.clean[0])
-    picture = decode_composite(model.config, model.params["vae"], fused.clean, composite(layers)[None])
-    return np.asarray(to_uint8(picture))[0], KeptLatents(t=np.asarray(run.t, np.int32), states=states, clean=clean)
+    change = decode_change(model.config, model.params["vae"], fused.clean, composite(layers)[None])
+    return np.asarray(change)[0], KeptLatents(t=np.asarray(run.t, np.int32), states=states, clean=clean)
+
+
+def changed_blend(rgba: UInt8[np.ndarray, "k h w 4"], change: Float[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """The composite: Eq. 1 of the layers, and what harmonisation changed in it."""
+    return to_uint8(composite(from_uint8(rgba)) + change)
 
 
 def mean_maps(context_maps: Float[np.ndarray, "l b mh mw"]) -> Float[np.ndarray, "f mh mw"]:

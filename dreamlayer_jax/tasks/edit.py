@@ -29,7 +29,7 @@ from dreamlayer_jax.diffusion.schedule import noise_of
 from dreamlayer_jax.editing.edits import Edit, PlannedLayer, plan
 from dreamlayer_jax.editing.placement import cut_then_shown
 from dreamlayer_jax.layered_image import KeptLatents, LayeredImage
-from dreamlayer_jax.tasks.assemble import Window, as_layers, check_window, harmonized
+from dreamlayer_jax.tasks.assemble import Window, as_layers, changed_blend, check_window, harmonized
 from dreamlayer_jax.tasks.text_to_layers import encode_layers_on_grey
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def edit_layers(
 
     kept = KeptLatents(t=np.asarray(run.t, np.int32), states=states, clean=clean)
     on_canvas = np.stack([canvas.place(pixels) for pixels in layers])
-    composite, kept = harmonized(model, prompts, kept, on_canvas, steps=steps, guidance=guidance, window=window)
-    whole = canvas.take(composite)
+    change, kept = harmonized(model, prompts, kept, on_canvas, steps=steps, guidance=guidance, window=window)
+    whole = changed_blend(np.stack(layers), canvas.take(change))
     return LayeredImage(
         layers=as_layers(prompts, np.stack(layers)),
         global_rgb=whole,

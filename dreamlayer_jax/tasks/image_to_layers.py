@@ -11,7 +11,8 @@ from jaxtyping import UInt8
 
 from dreamlayer_jax.canvas import Canvas
 from dreamlayer_jax.compositing import from_uint8, to_uint8
-from dreamlayer_jax.diffusion.decompose import METHODS, Method, decode_parts, decompose_layers, default_method
+from dreamlayer_jax.diffusion.decode import decode_latents, decode_layers
+from dreamlayer_jax.diffusion.decompose import METHODS, Method, decompose_layers, default_method, with_detail
 from dreamlayer_jax.diffusion.encode import encode_pictures
 from dreamlayer_jax.diffusion.harmonize import T_H
 from dreamlayer_jax.layered_image import LayeredImage
@@ -44,15 +45,17 @@ def image_to_layers(
     placed = jnp.asarray(from_uint8(canvas.place(picture)))[None]
     latent = encode_pictures(model.config, model.params["vae"], placed)
     made = decompose_layers(model.config, model.params, latent, tokens, model.empty_ids, jax.random.key(seed), steps, guidance, method)
-    decoded = decode_parts(model.config, decoders, made.latents, placed)
-    rgba = np.asarray(to_uint8(decoded.rgba_straight_01))[:, 0]
+    decoded = decode_layers(model.config, decoders, made.latents)
+    through = canvas.take(np.asarray(decode_latents(model.config, model.params["vae"], latent))[0])
+    taken = np.stack([canvas.take(pixels) for pixels in np.asarray(decoded.rgba_straight_01)[:, 0]])
+    rgba = to_uint8(with_detail(taken, through, from_uint8(picture)))
     maps = mean_maps(made.context_maps)
     if canvas.size != canvas.onto:  # maps of the canvas, cut to the picture
         on_canvas = np.asarray(jax.image.resize(maps, (len(maps), *canvas.onto), "linear"))
-        maps = np.stack([canvas.take(np.repeat(to_uint8(m)[..., None], 3, axis=-1))[..., 0] for m in on_canvas]).astype(np.float32) / 255
+        maps = np.stack([canvas.take(m[..., None])[..., 0] for m in on_canvas])
     return LayeredImage(
-        layers=as_layers(prompts, np.stack([canvas.take(pixels) for pixels in rgba])),
-        global_rgb=canvas.take(np.asarray(to_uint8(decoded.global_rgb_01))[0]),
+        layers=as_layers(prompts, rgba),
+        global_rgb=picture if method != "inversion" else to_uint8(canvas.take(np.asarray(decoded.global_rgb_01)[0])),
         context_maps=maps,
         seed=seed,
         settings={"steps": steps, "guidance": guidance, "method": method},

@@ -17,7 +17,7 @@ from dreamlayer_jax.diffusion.generate import KnownLatents, generate_layers
 from dreamlayer_jax.diffusion.harmonize import T_H
 from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.request import RequestError, check_size
-from dreamlayer_jax.tasks.assemble import Window, as_layers, check_window, harmonized, keep, mean_maps
+from dreamlayer_jax.tasks.assemble import Window, as_layers, changed_blend, check_window, harmonized, keep, mean_maps
 
 if TYPE_CHECKING:
     from dreamlayer_jax.pipeline import DreamLayer
@@ -61,7 +61,8 @@ def text_to_layers(
     kept = keep(model, made.trajectory, steps, window[0] or T_H)
     composite = None
     if window[0]:
-        composite, _ = harmonized(model, prompts, kept, rgba, steps=steps, guidance=guidance, window=window)
+        change, _ = harmonized(model, prompts, kept, rgba, steps=steps, guidance=guidance, window=window)
+        composite = changed_blend(rgba, change)
     return LayeredImage(
         layers=as_layers(prompts, rgba),
         global_rgb=np.asarray(to_uint8(decoded.global_rgb_01))[0],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamlayer_jax.diffusion.denoise import ddim_steps, noised
+from dreamlayer_jax.diffusion.denoise import Given, Trajectory, as_seen, ddim_steps, noised
 from dreamlayer_jax.diffusion.generate import KnownLatents, generate_layers
 from dreamlayer_jax.prompts import TokenBatch
 
@@ -48,6 +49,16 @@ def test_a_part_of_a_layer_can_be_given(scene, generate) -> None:
     made = generate(KnownLatents(latents=latents, mask=mask))
     np.testing.assert_allclose(made.latents[1, :, :, :2], latents[1, :, :, :2], atol=1e-6)
     assert np.abs(made.latents[1, :, :, 2:] - latents[1, :, :, 2:]).max() > 1e-2
+
+
+@pytest.mark.parametrize("given_clean", [False, True])
+def test_what_is_given_whole_is_seen_clean_at_t_0_by_a_model_that_was_trained_for_it(config, scene, given_clean) -> None:
+    config = dataclasses.replace(config, layered=dataclasses.replace(config.layered, given_clean=given_clean))
+    clean, z = (jnp.asarray(scene(2, b=1, seed=seed)[2]) for seed in (3, 4))
+    mask = jnp.zeros((3, 1, 4, 4, 1)).at[0].set(1.0).at[1, :, :, :2].set(1.0)
+    seen, t = as_seen(config, z, jnp.int32(700), Given(trajectory=Trajectory(states=z[None], clean=clean), mask=mask))
+    np.testing.assert_array_equal(seen, jnp.where(given_clean, z.at[0].set(clean[0]), z))
+    assert t.tolist() == [[0 if given_clean else 700], [700], [700]]
 
 
 def test_the_straight_trajectory_has_the_marginals_of_its_timesteps(config, scene) -> None:
