@@ -1,33 +1,14 @@
-"""The scoring functions, on scenes whose scores are known by construction, and the probe's own files."""
+"""The scoring functions, on scenes whose scores are known by construction."""
 
 from __future__ import annotations
 
-import json
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.acceptance import Acceptance, AcceptanceError, batches_of_equal_k
-from benchmarks.probe import Probe, ProbeNet, load_probe, save_probe
-from benchmarks.scoring import (
-    FIRST_SEED,
-    METRICS,
-    ScenePictures,
-    bootstrap,
-    held_out_scenes,
-    iou,
-    markdown_table,
-    psnr,
-    scene_values,
-    score_scenes,
-    summarize,
-    true_pictures,
-    visible_parts,
-)
-from benchmarks.train_probe import pixel_classes
-from dreamlayer_jax.weights.errors import WeightsError
+from dreamlayer_jax.metrics.pictures import psnr
+from dreamlayer_jax.request import RequestError
+from sample.evaluate.scenes import ScenePictures
+from sample.evaluate.scoring import iou, probe_values, score_scenes, shadow_region, stray_alpha, visible_parts
 
 NAMES = ("ball", "cube", "ring")
 NOTHING = len(NAMES)
@@ -67,30 +48,34 @@ def values(pictures: ScenePictures) -> dict[str, list[float]]:
 
 def test_a_perfect_scene_has_perfect_scores_though_one_object_hides_half_of_another():
     got = values(scene())
-    assert got.pop("recomposition")[0] > 90
+    assert got.pop("psnr_blend")[0] > 90
+    assert got.pop("psnr_blend_outside")[0] > 90
     assert got == {
-        "own_layer": [1, 1],
-        "global": [1, 1],
+        "agreement_foreground": [1, 1],
+        "agreement_global": [1, 1],
+        "agreement_blend": [1, 1],
         "layout_iou": [1, 1],
         "background_free": [1],
         "one_object": [1, 1],
+        "stray_alpha": [0, 0],
+        "ssim_blend": [pytest.approx(1)],
     }
 
 
 def test_an_object_in_the_wrong_layer_is_wrong_there_and_right_in_the_global_picture():
     good = scene()
     got = values(scene(rgba=good.rgba[[0, 2, 1]]))
-    assert got["own_layer"] == [0, 0]
-    assert got["global"] == [1, 1]
+    assert got["agreement_foreground"] == [0, 0]
+    assert got["agreement_global"] == [1, 1]
 
 
 def test_an_object_missing_from_the_global_picture_costs_its_name_and_its_layout():
     good = scene()
     picture = np.where((good.global_rgb == COLORS[0]).all(-1, keepdims=True), COLORS[2], good.global_rgb)
     got = values(scene(global_rgb=picture))
-    assert got["global"] == [0, 1]
+    assert got["agreement_global"] == [0, 1]
     assert got["layout_iou"] == [0, 1]
-    assert got["own_layer"] == [1, 1]
+    assert got["agreement_foreground"] == got["agreement_blend"] == [1, 1]
 
 
 def test_an_object_in_the_background_and_a_second_object_in_a_layer_are_seen():
@@ -113,8 +98,8 @@ def test_soft_probabilities_are_summed_not_voted():
     probabilities = np.zeros((3, 2, 2, NOTHING + 1))
     probabilities[..., NOTHING] = 1
     probabilities[1, :, :, :] = (0.0, 0.3, 0.2, 0.5)  # no pixel's first choice is an object
-    got = scene_values(probabilities, np.zeros((2, 2, 2, 4), np.uint8), [1])
-    assert got["own_layer"] == [1]
+    got = probe_values(probabilities, np.zeros((1, 2, 2)), [1])
+    assert got["agreement_foreground"] == [1]
 
 
 def test_visible_parts_are_disjoint_and_together_the_union():
@@ -122,13 +107,6 @@ def test_visible_parts_are_disjoint_and_together_the_union():
     parts = visible_parts(solid)
     assert (parts.sum(0) == solid.any(0)).all()
     assert (parts[-1] == solid[-1]).all()
-
-
-def test_pixel_classes_take_the_nearest_object_with_alpha_over_half():
-    rgba = np.stack([square(0, slice(0, 4), slice(0, 4)), square(1, slice(2, 6), slice(2, 6))])
-    rgba[1, 2, 2, 3] = 127
-    classes = pixel_classes(rgba, [0, 1], NOTHING)
-    assert [classes[0, 0], classes[2, 2], classes[3, 3], classes[5, 5], classes[9, 9]] == [0, 0, 1, 1, NOTHING]
 
 
 def test_iou_and_psnr_by_hand():
@@ -139,74 +117,60 @@ def test_iou_and_psnr_by_hand():
     assert psnr(np.zeros(4), np.full(4, 0.1)) == pytest.approx(20)
 
 
-def test_the_bootstrap_interval_agrees_with_the_normal_one():
-    drawn = np.random.default_rng(1).normal(3.0, 1.0, 400)
-    mean, low, high = bootstrap([[value] for value in drawn])
-    assert mean == pytest.approx(drawn.mean())
-    half = 1.96 * drawn.std() / 20
-    assert (low, high) == (pytest.approx(mean - half, abs=0.02), pytest.approx(mean + half, abs=0.02))
-
-
-def test_the_interval_is_of_scenes_not_objects():
-    _, low, high = bootstrap([[value] for value in (0, 1) * 20])
-    _, clustered_low, clustered_high = bootstrap([[value] * 3 for value in (0, 1) * 20])
-    assert (clustered_low, clustered_high) == (low, high)
-
-
-def test_the_summary_has_every_metric_for_each_k_and_the_table_prints_it():
-    two = ScenePictures(rgba=scene().rgba[:2], global_rgb=scene().global_rgb, names=("white", "ball"), prompts=("white", "a ball"), seed=1)
-    summary = summarize(score_scenes(ColorProbe(), [scene(), two]))
-    assert [(group, facts["scenes"]) for group, facts in summary.items()] == [("all", 2), ("k=2", 1), ("k=3", 1)]
-    assert summary["all"]["own_layer"] == {"mean": 100, "low": 100, "high": 100}
-    assert markdown_table(json.loads(json.dumps(summary))).count("\n") == len(METRICS) + 1
-
-
 def test_an_object_that_the_probe_does_not_know_is_named():
-    with pytest.raises(ValueError, match="does not know unicorn"):
+    with pytest.raises(RequestError, match="does not know unicorn"):
         score_scenes(
             ColorProbe(),
             [ScenePictures(rgba=scene().rgba, global_rgb=scene().global_rgb, names=("white", "unicorn", "cube"), prompts=(), seed=0)],
         )
 
 
-def test_evaluation_scenes_are_held_out_and_of_every_k():
-    source = held_out_scenes(6)
-    assert source.split == "held_out"
-    assert source.seeds[0] == FIRST_SEED
-    pictures = [true_pictures(source[n]) for n in range(3)]
-    assert sorted(len(picture.rgba) for picture in pictures) == [2, 3, 4]
+def test_the_composite_is_scored_beside_the_blend():
+    good = scene()
+    bare = good.rgba[0, ..., :3]
+    got = values(scene(composite_rgb=bare))
+    assert got["agreement_composite"] == [0, 0]
+    assert got["agreement_blend"] == [1, 1]
+    assert got["psnr_composite"] == [psnr(bare / 255, good.global_rgb / 255)]
+    assert got["ssim_composite"][0] < 0.9
+    assert values(scene(composite_rgb=good.global_rgb))["psnr_composite"][0] > 90
 
 
-def test_batches_hold_every_example_once_with_one_k_each():
-    examples = [{"names": ("x",) * k, "seed": n} for n, k in enumerate((2, 3, 4, 3, 3, 2))]
-    batches = list(batches_of_equal_k(examples, 2))
-    assert sorted(example["seed"] for batch in batches for example in batch) == list(range(6))
-    assert all(len({len(example["names"]) for example in batch}) == 1 and len(batch) <= 2 for batch in batches)
+def test_a_shadow_is_measured_inside_and_the_rest_outside():
+    """The global picture has a shadow of 40% below the objects; the composite has found half of it, and is too dark by 10% elsewhere."""
+    picture, made = scene().global_rgb.copy(), scene().global_rgb.copy()
+    picture[10:12] = 153
+    made[10:12], made[:2] = 204, 230
+    got = values(scene(global_rgb=picture, composite_rgb=made))
+    assert got["psnr_blend_in_shadow"] == [pytest.approx(-20 * np.log10(0.4))]
+    assert got["psnr_composite_in_shadow"] == [pytest.approx(-20 * np.log10(0.2))]
+    assert got["psnr_blend_outside"][0] > 90
+    assert got["psnr_composite_outside"] == [pytest.approx(-20 * np.log10(25 / 255 * np.sqrt(2 / 14)))]
 
 
-def test_settings_that_cannot_be_measured_are_refused():
-    with pytest.raises(AcceptanceError, match="count is 0"):
-        Acceptance(count=0)
+def test_a_shadow_is_darker_by_over_a_tenth_and_under_no_foreground():
+    blend, truth, alpha = np.full((4, 4, 3), 0.5, np.float32), np.full((4, 4, 3), 0.5, np.float32), np.zeros((2, 4, 4), np.float32)
+    truth[0], truth[1], truth[2] = 0.44, 0.46, 0.6
+    alpha[1, 0, :2] = 0.5
+    shadow = shadow_region(truth, blend, alpha)
+    assert np.argwhere(shadow).tolist() == [[0, 2], [0, 3]]
 
 
-def test_a_probe_comes_back_from_its_files_and_gives_probabilities(tmp_path):
-    params = ProbeNet(NOTHING + 1).init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))["params"]
-    probe = Probe(names=NAMES, params=jax.tree.map(np.asarray, params))
-    save_probe(probe, {"steps": 0}, tmp_path)
-    loaded = load_probe(tmp_path)
-    rgb_01 = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
-    probabilities = loaded.probabilities(rgb_01)
-    assert loaded.names == NAMES
-    np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-5)
-    np.testing.assert_allclose(probabilities, probe.probabilities(rgb_01), atol=2e-2)
-    with pytest.raises(ValueError, match="64 pixels a side"):
-        loaded.probabilities(rgb_01[:, :32])
+@pytest.mark.parametrize(("place", "counts"), [((8, 10), False), ((9, 9), True), ((8, 11), True)])
+def test_stray_alpha_begins_over_two_pixels_from_the_object(place: tuple[int, int], counts: bool):
+    alpha = np.zeros((SIDE, SIDE))
+    alpha[6:9, 6:9] = 1
+    assert stray_alpha(alpha) == 0
+    alpha[place] = 0.5
+    far = sum((max(6 - y, 0, y - 8)) ** 2 + (max(6 - x, 0, x - 8)) ** 2 > 4 for y, x in np.ndindex(SIDE, SIDE))
+    expected = 0.5 / far if np.hypot(place[0] - 8, place[1] - 8) > 2 else 0
+    assert stray_alpha(alpha) == pytest.approx(expected)
+    assert counts == (expected > 0)
 
 
-def test_a_missing_or_damaged_probe_says_what_to_do(tmp_path):
-    with pytest.raises(WeightsError, match=r"python -m benchmarks\.train_probe train"):
-        load_probe(tmp_path)
-    (tmp_path / "probe.json").write_text('{"names": ["ball"]}')
-    (tmp_path / "probe.safetensors").write_bytes(b"short")
-    with pytest.raises(WeightsError, match="damaged"):
-        load_probe(tmp_path)
+def test_stray_alpha_of_a_layer_without_an_object_is_all_of_it_and_of_a_full_one_nothing():
+    assert stray_alpha(np.full((SIDE, SIDE), 0.25)) == 0.25
+    assert np.isnan(stray_alpha(np.ones((SIDE, SIDE))))
+    rgba = scene().rgba.copy()
+    rgba[1, ..., 3] = 255
+    assert values(scene(rgba=rgba))["stray_alpha"] == [0]
