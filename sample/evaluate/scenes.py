@@ -54,7 +54,7 @@ class ScenePictures:
     def captions(self, role: str) -> list[str]:
         """The prompt of each picture of `pictures`; a whole picture's is its layers' prompts, one after the other."""
         if role in WHOLE:
-            return [", ".join(self.prompts)]
+            return [", ".join(self.prompts)] * len(self.pictures(role))
         return list(self.prompts[:1] if role == "background" else self.prompts[1:])
 
 
