@@ -75,9 +75,11 @@ class Probe:
             raise ValueError(
                 f"the probe reads pictures of shape {(SIDE, SIDE, 3)}, got {rgb_01.shape[1:]}: generate at {SIDE} pixels a side"
             )
-        pieces = [_read(len(self.names) + 1, self.params, rgb_01[n : n + PIECE]) for n in range(0, len(rgb_01), PIECE)]
-        probabilities, features = zip(*pieces, strict=True)
-        return np.concatenate(probabilities), np.concatenate(features)
+        # Filled up to whole eights, so that only a few sizes are ever compiled.
+        filled = np.pad(rgb_01, ((0, -len(rgb_01) % 8), (0, 0), (0, 0), (0, 0)))
+        pieces = [_read(len(self.names) + 1, self.params, filled[n : n + PIECE]) for n in range(0, len(filled), PIECE)]
+        probabilities, features = (np.concatenate(parts)[: len(rgb_01)] for parts in zip(*pieces, strict=True))
+        return probabilities, features
 
 
 @partial(jax.jit, static_argnames=("classes",))

@@ -45,23 +45,36 @@ def test_a_model_is_measured_and_the_folder_written(evaluate, tmp_path: Path) ->
     assert "frechet_global" not in report["summary"]["k=3"]  # a single picture
     assert all(np.isfinite(list(figure.values())).all() for name, figure in report["summary"]["all"].items() if name != "scenes")
     assert (tmp_path / "report" / "report.md").read_text().startswith("# Evaluation of ")
-    assert Image.open(tmp_path / "report" / "sheet.png").width > 6 * 160
+    with Image.open(tmp_path / "report" / "sheet.png") as sheet:
+        assert sheet.width > 6 * 160
 
 
-def test_a_batch_keeps_its_scenes_apart_and_the_composite_changes_nothing_else(evaluated_folder: Path) -> None:
-    model = DreamLayer.from_pretrained(evaluated_folder)
-    source = held_out_scenes(4)
-    examples = [source[0], source[3]]  # both of 2 layers
-    sampling = Sampling(steps=2, guidance=1.5, seed=0, batch=2, window=(600, 400))
-    together = generated_pictures(model, sampling, examples)
-    assert [scene.prompts for scene in together] == [example["prompts"] for example in examples]
-    assert not np.array_equal(together[0].rgba, together[1].rgba)
-    bare = generated_pictures(model, Sampling(steps=2, guidance=1.5, seed=0, batch=2, window=None), examples)
-    assert [scene.composite_rgb for scene in bare] == [None, None]
-    for with_composite, without in zip(together, bare, strict=True):
-        np.testing.assert_array_equal(with_composite.rgba, without.rgba)
-        np.testing.assert_array_equal(with_composite.global_rgb, without.global_rgb)
-        assert with_composite.composite_rgb.shape == (64, 64, 3)
+@pytest.mark.parametrize("window", [(600, 400), None])
+def test_batches_of_one_layer_count_are_filled_up_and_scenes_get_their_own_pictures(
+    evaluated_folder: Path, monkeypatch: pytest.MonkeyPatch, window: tuple[int, int] | None
+) -> None:
+    """The network is a stub that draws every scene in a grey of its own."""
+    source, sizes = held_out_scenes(7), []
+    examples = [source[n] for n in range(7)]
+    greys = {example["prompts"]: 10 * n for n, example in enumerate(examples)}
+
+    def draw(_model: DreamLayer, _sampling: Sampling, prompts: list[tuple[str, ...]], _rng: object) -> tuple:
+        sizes.append((len(prompts[0]), len(prompts)))
+        grey = np.array([greys[each] for each in prompts], np.uint8)[:, None, None, None]
+        pictures = np.broadcast_to(grey, (len(prompts), 64, 64, 3))
+        return np.broadcast_to(grey, (len(prompts[0]), len(prompts), 64, 64, 4)), pictures, None if window is None else pictures + 1
+
+    monkeypatch.setattr("sample.evaluate.pictures._generate", draw)
+    made = generated_pictures(
+        DreamLayer.from_pretrained(evaluated_folder), Sampling(steps=2, guidance=1.5, seed=0, batch=2, window=window), examples
+    )
+    assert sizes == [(2, 2), (2, 2), (3, 2), (4, 2)]
+    assert [scene.seed - FIRST_SEED for scene in made] == [0, 3, 6, 1, 4, 2, 5]
+    for scene in made:
+        grey = greys[scene.prompts]
+        assert (scene.rgba == grey).all()
+        assert (scene.global_rgb == grey).all()
+        assert scene.composite_rgb is None if window is None else (scene.composite_rgb == grey + 1).all()
 
 
 def test_true_scenes_name_every_object_and_are_at_no_distance_from_themselves(evaluate, tmp_path: Path) -> None:
