@@ -14,7 +14,6 @@ True global pictures of held-out scenes are taken apart with their own prompts. 
 from __future__ import annotations
 
 import dataclasses
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -25,9 +24,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from benchmarks.acceptance import batches_of_equal_k
-from benchmarks.probe import write_atomically
-from benchmarks.scoring import FIRST_SEED, bootstrap, held_out_scenes
+from benchmarks.report import figures_of, write_report
 from data.source import Example
 from dreamlayer_jax.compositing import composite, from_uint8
 from dreamlayer_jax.diffusion.decode import decode_latents, decode_layers
@@ -39,6 +36,7 @@ from dreamlayer_jax.diffusion.predict import encode_layers
 from dreamlayer_jax.metrics.pictures import psnr, rgb_l1, soft_iou, ssim
 from dreamlayer_jax.pipeline import DreamLayer
 from dreamlayer_jax.prompts import TokenBatch, doubled, tokenize
+from sample.evaluate.scenes import FIRST_SEED, batches_of_equal_k, held_out_scenes
 
 Way = Literal["inversion", "inversion unmasked", "inversion without LSSA", "replay", "replay unmasked", "given", "round trip"]
 WAYS: tuple[Way, ...] = ("inversion", "inversion unmasked", "inversion without LSSA", "replay", "replay unmasked", "given", "round trip")
@@ -115,33 +113,28 @@ def round_trip(model: DreamLayer, options: Decomposition, examples: list[Example
 
 
 def measure(options: Decomposition) -> dict[str, Any]:
-    """The report: for each way, each figure's mean and interval."""
+    """For each way, each figure's mean and interval."""
     model = DreamLayer.from_pretrained(options.weights)
     source = held_out_scenes(options.count, options.first_seed)
     batches = list(batches_of_equal_k([source[n] for n in range(len(source))], options.batch))
     summary: dict[str, Any] = {}
     for way in options.methods:
-        scored: dict[str, list[list[float]]] = {}
+        scored: list[dict[str, Any]] = []
         for examples in tqdm(batches, desc=way, unit="batch"):
             pictures = jnp.asarray(from_uint8(np.stack([example["global"] for example in examples])))
             score = round_trip if way == "round trip" else partial(taken_apart, way=way)
-            for values in score(model, options, examples=examples, pictures=pictures):
-                for name, figures in values.items():
-                    scored.setdefault(name, []).append(figures)
-        summary[way] = {name: dict(zip(("mean", "low", "high"), bootstrap(values), strict=True)) for name, values in scored.items()}
-    settings = {name: value for name, value in dataclasses.asdict(options).items() if name != "out"}
-    return {"settings": settings, "summary": summary}
+            scored += score(model, options, examples=examples, pictures=pictures)
+        summary[way] = figures_of(scored)
+    return summary
 
 
 def main(options: Decomposition) -> None:
     """Prints the table; writes the report, atomically."""
-    report = measure(options)
-    for way, figures in report["summary"].items():
+    summary = measure(options)
+    for way, figures in summary.items():
         cells = ["{title} {mean:.3g} [{low:.3g}, {high:.3g}]".format(title=FIGURES[name], **figure) for name, figure in figures.items()]
         print(f"| {way} | {' | '.join(cells)} |")
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(options.out, (json.dumps(report, indent=1) + "\n").encode())
+    write_report(options, summary, options.out)
 
 
 if __name__ == "__main__":

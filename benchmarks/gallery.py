@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tyro
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from tqdm import tqdm
 
-from dreamlayer_jax.export.sheet import INK, PAPER, enlarge, on_checks
+from dreamlayer_jax.export.editor_file import new_file
+from dreamlayer_jax.export.sheet import enlarge
 from dreamlayer_jax.layered_image import LayeredImage
+from sample.evaluate.sheet import TILE, draw_rows, layer_headings, layer_tiles
 
 PROMPTS: tuple[tuple[str, ...], ...] = (  # background, then foregrounds far to near
     ("a sandy beach", "a red apple", "a dog"),
@@ -32,8 +34,6 @@ PROMPTS: tuple[tuple[str, ...], ...] = (  # background, then foregrounds far to 
     ("a green meadow", "a balloon"),
     ("a wooden room", "a pizza", "a pineapple", "a vase"),
 )
-
-TILE, GAP, MARGIN, CAPTION = 160, 10, 16, 26
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,22 +52,13 @@ class Gallery:
 
 def draw(images: Sequence[LayeredImage]) -> Image.Image:
     """The scenes' rows under column headings."""
-    columns = 3 + max(len(image.layers) for image in images)
-    row = CAPTION + TILE + GAP
-    sheet = Image.new("RGB", (2 * MARGIN + columns * (TILE + GAP) - GAP, 2 * MARGIN + 20 + len(images) * row), PAPER)
-    brush, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
-    headings = ["global", "blend of the layers", "composite", "background", *(f"foreground {i}" for i in range(1, columns - 3))]
-    for column, heading in enumerate(headings):
-        brush.text((MARGIN + column * (TILE + GAP), MARGIN), heading, fill=INK, font=font)
-    for number, image in enumerate(images):
-        top = MARGIN + 20 + number * row
-        prompts = " · ".join(layer.prompt for layer in image.layers)
-        brush.text((MARGIN, top + 6), prompts, fill=INK, font=font)
-        layers = [on_checks(layer.rgba_straight, TILE) for layer in image.layers]
-        tiles = [enlarge(image.global_rgb, TILE), enlarge(image.blend, TILE), enlarge(image.composite_rgb, TILE), *layers]
-        for column, tile in enumerate(tiles):
-            sheet.paste(tile, (MARGIN + column * (TILE + GAP), top + CAPTION))
-    return sheet
+    rows = []
+    for image in images:
+        whole = [enlarge(picture, TILE) for picture in (image.global_rgb, image.blend, image.composite_rgb)]
+        layers = layer_tiles([layer.rgba_straight for layer in image.layers])
+        rows.append((" · ".join(layer.prompt for layer in image.layers), [*whole, *layers]))
+    columns = layer_headings(max(len(image.layers) for image in images))
+    return draw_rows(["global", "blend of the layers", "composite", *columns], rows)
 
 
 def main(arguments: Gallery) -> None:
@@ -81,10 +72,8 @@ def main(arguments: Gallery) -> None:
         )
         for background, *foregrounds in tqdm(PROMPTS, desc="scenes")
     ]
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = arguments.out.with_name(f".{arguments.out.name}.partial.png")
-    draw(images).save(temporary, optimize=True)
-    temporary.replace(arguments.out)
+    with new_file(arguments.out, overwrite=True) as temporary:
+        draw(images).save(temporary, format="PNG", optimize=True)
     print(f"wrote {arguments.out}")
 
 

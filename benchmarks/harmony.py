@@ -17,7 +17,6 @@ blend (Eq. 1) of the layers lacks. Every figure has a 95% bootstrap interval ove
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from benchmarks.probe import write_atomically
-from benchmarks.scoring import FIRST_SEED, bootstrap, visible_parts
+from benchmarks.report import figures_of, write_report
 from data.scenes import Scene, compose
 from data.source import SceneSource
 from data.world import emoji_world
@@ -40,6 +38,8 @@ from dreamlayer_jax.metrics.pictures import psnr
 from dreamlayer_jax.pipeline import DreamLayer
 from dreamlayer_jax.prompts import tokenize
 from dreamlayer_jax.tasks.text_to_layers import encode_layers_on_grey
+from sample.evaluate.scenes import FIRST_SEED
+from sample.evaluate.scoring import visible_parts
 
 MOVE = 0.2
 SHADOW = 0.1
@@ -132,10 +132,10 @@ def moved(model: DreamLayer, options: Harmony, scenes: list[Scene]) -> list[dict
 
 
 def measure(options: Harmony) -> dict[str, Any]:
-    """The report."""
+    """Each figure's mean and interval."""
     model = DreamLayer.from_pretrained(options.weights)
     seeds = range(options.first_seed, options.first_seed + options.count)
-    scored: dict[str, list[list[float]]] = {"shadow_closer": [], "kept": [], "follows": [], "edit": [], "edit_blend": []}
+    scored: list[dict[str, list[float]]] = []
     with tqdm(total=2 * options.count, desc="scenes") as bar:
         for kinds, score in (((2, 3, 4), still), ((2,), moved)):
             world = SceneSource(world=emoji_world(), seeds=seeds, split="held_out", layers=kinds)
@@ -143,19 +143,14 @@ def measure(options: Harmony) -> dict[str, Any]:
             for k in kinds:
                 equal = [scene for scene in scenes if len(scene.rgba) == k]
                 for start in range(0, len(equal), options.batch):
-                    for values in score(model, options, equal[start : start + options.batch]):
-                        for name, figures in values.items():
-                            if figures:
-                                scored[name].append(figures)
+                    scored += score(model, options, equal[start : start + options.batch])
                     bar.update(min(options.batch, len(equal) - start))
-    summary = {name: dict(zip(("mean", "low", "high"), bootstrap(values), strict=True)) for name, values in scored.items()}
-    settings = {name: value for name, value in dataclasses.asdict(options).items() if name != "out"}
-    return {"settings": settings, "summary": summary}
+    return figures_of(scored)
 
 
 def main(options: Harmony) -> None:
     """Prints the table; writes the report, atomically."""
-    report = measure(options)
+    summary = measure(options)
     words = {
         "shadow_closer": "shadow closer, %",
         "kept": "foregrounds kept, dB",
@@ -163,13 +158,12 @@ def main(options: Harmony) -> None:
         "edit": "edited composite against the scene rendered with the edit, dB",
         "edit_blend": "edited blend against the same, dB",
     }
-    for name, title in words.items():
+    for name, found in summary.items():
+        title = words[name]
         scale = 100 if title.endswith("%") else 1
-        figures = {key: scale * value for key, value in report["summary"][name].items()}
+        figures = {key: scale * value for key, value in found.items()}
         print("| {title} | {mean:.1f} [{low:.1f}, {high:.1f}] |".format(title=title, **figures))
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(options.out, (json.dumps(report, indent=1) + "\n").encode())
+    write_report(options, summary, options.out)
 
 
 if __name__ == "__main__":

@@ -23,11 +23,14 @@ import tyro
 from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
-from benchmarks.probe import FOLDER, SIDE, Probe, ProbeNet, load_probe, save_probe
-from benchmarks.scoring import held_out_scenes, markdown_table, score_scenes, summarize, true_pictures
 from data.world import emoji_world
 from dreamlayer_jax.compositing import from_uint8, over_grey
 from dreamlayer_jax.weights.errors import WeightsError
+from sample.evaluate.intervals import summarize
+from sample.evaluate.probe import FOLDER, SIDE, Probe, ProbeNet, load_probe, save_probe
+from sample.evaluate.report import markdown_sections
+from sample.evaluate.scenes import held_out_scenes, true_pictures
+from sample.evaluate.scoring import score_scenes
 from train.configs.pocket import PocketTraining
 from train.optimizer import OptimizerConfig, make_optimizer
 from train.run_facts import git_commit
@@ -146,7 +149,7 @@ def train(arguments: Train) -> None:
 
 def score_truth(arguments: ScoreTruth) -> None:
     """Prints the table of true held-out scenes."""
-    print(markdown_table(truth_report(load_probe(arguments.probe), arguments.count)))
+    print(markdown_sections(truth_report(load_probe(arguments.probe), arguments.count)))
 
 
 def main(arguments: Train | ScoreTruth) -> None:

@@ -25,6 +25,11 @@ def check_request(*, background: str, foregrounds: Sequence[str], seed: int, ste
     for name, prompt in [("background", background), *((f"foreground {i}", prompt) for i, prompt in enumerate(foregrounds, start=1))]:
         if not prompt.strip():
             raise RequestError(f"the prompt of {name} is empty; say what the layer shows")
+    check_sampling(seed=seed, steps=steps, guidance=guidance)
+
+
+def check_sampling(*, seed: int, steps: int, guidance: float | None) -> None:
+    """Raises `RequestError` for a seed, a number of steps or a guidance weight that no model could use."""
     if not 0 <= seed <= MAX_SEED:
         raise RequestError(f"seed is {seed}; give a whole number from 0 to {MAX_SEED}")
     if steps < 1:

@@ -9,6 +9,7 @@ import tyro
 
 from sample.decompose import Decompose
 from sample.edit import EditScene
+from sample.evaluate.command import Evaluate
 from sample.export import Export
 from sample.generate import Generate
 from sample.vocabulary import ShowVocabulary
@@ -18,9 +19,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0, or 1 with one line on standard error. Wrong usage exits with 2."""
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # only its tokenizer is used: that PyTorch is missing is no news
     command = tyro.extras.subcommand_cli_from_dict(
-        {"generate": Generate, "edit": EditScene, "decompose": Decompose, "export": Export, "vocabulary": ShowVocabulary},
+        {
+            "generate": Generate,
+            "edit": EditScene,
+            "decompose": Decompose,
+            "export": Export,
+            "evaluate": Evaluate,
+            "vocabulary": ShowVocabulary,
+        },
         prog="python -m sample",
-        description="DreamLayer: text to image layers, image to layers, and editing of layers.",
+        description="DreamLayer: text to image layers, image to layers, editing of layers, and what a model is worth in figures.",
         args=arguments,
     )
     try:

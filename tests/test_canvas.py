@@ -36,9 +36,6 @@ def test_the_border_is_repeated_outwards():
 def test_floats_come_back_as_bytes_do(channels):
     picture = np.random.default_rng(0).integers(100, 150, (8, 8, channels), dtype=np.uint8)
     canvas = Canvas((24, 40), (8, 8))
-    if channels == 1:
-        as_bytes = canvas.take(np.repeat(picture, 3, axis=-1))[..., :1]
-    else:
-        as_bytes = canvas.take(picture)
+    as_bytes = canvas.take(np.repeat(picture, 3, axis=-1))[..., :1] if channels == 1 else canvas.take(picture)
     as_floats = canvas.take(picture.astype(np.float32) / 255)
     np.testing.assert_allclose(as_floats.clip(0, 1) * 255, as_bytes, atol=6 if channels == 4 else 1.6)

@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from dreamlayer_jax.compositing import composite, from_uint8, to_uint8
-from dreamlayer_jax.diffusion.denoise import Trajectory, ddim_steps, guidance_contexts
+from dreamlayer_jax.diffusion.denoise import Steps, Trajectory, ddim_steps, guidance_contexts
 from dreamlayer_jax.diffusion.harmonize import decode_change, harmonize
 from dreamlayer_jax.layer_axis import Role
 from dreamlayer_jax.layered_image import KeptLatents, Layer
+from dreamlayer_jax.prompts import TokenBatch
 from dreamlayer_jax.request import RequestError
 
 if TYPE_CHECKING:
@@ -69,27 +70,40 @@ def harmonized(
             f"T_H is {start}, but the kept latents begin at timestep {begin} and the last of {steps} steps is at {final}: give one between"
         )
     trajectory = Trajectory(states=jnp.asarray(kept.states[-len(run.t) :, :, None]), clean=jnp.asarray(kept.clean[:, None]))
-    layers = jnp.asarray(from_uint8(rgba))
-    contexts = guidance_contexts(model.config, model.params, model.tokens(prompts), model.empty_ids)
-    fused = harmonize(
-        model.config,
-        model.params["unet"],
-        trajectory,
-        layers[1:, None, ..., 3],
-        contexts,
-        jax.tree.map(jnp.asarray, run),
-        jnp.float32(guidance),
-        t_end=end,
-    )
+    change, fused = harmonized_batch(model, model.tokens(prompts), trajectory, rgba[:, None], run, guidance=guidance, t_end=end)
     states = kept.states[-len(run.t) :].copy()
     states[:, -1] = np.asarray(fused.states[:, 0])
     clean = kept.clean.copy()
     clean[-1] = np.asarray(fused.clean[0])
-    change = decode_change(model.config, model.params["vae"], fused.clean, composite(layers)[None])
-    return np.asarray(change)[0], KeptLatents(t=np.asarray(run.t, np.int32), states=states, clean=clean)
+    return change[0], KeptLatents(t=np.asarray(run.t, np.int32), states=states, clean=clean)
 
 
-def changed_blend(rgba: UInt8[np.ndarray, "k h w 4"], change: Float[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+def harmonized_batch(
+    model: DreamLayer,
+    tokens: TokenBatch,
+    kept: Trajectory,
+    rgba: UInt8[np.ndarray, "k b H W 4"],
+    run: Steps,
+    *,
+    guidance: float,
+    t_end: int,
+) -> tuple[Float[np.ndarray, "b H W 3"], Trajectory]:
+    """IRH of scenes of one layer count: what it changes in the blends, and ẑ^m's trajectory. `kept` has a state for each step of `run`."""
+    layers = jnp.asarray(from_uint8(rgba))
+    fused = harmonize(
+        model.config,
+        model.params["unet"],
+        kept,
+        layers[1:, ..., 3],
+        guidance_contexts(model.config, model.params, tokens, model.empty_ids),
+        jax.tree.map(jnp.asarray, run),
+        jnp.float32(guidance),
+        t_end=t_end,
+    )
+    return np.asarray(decode_change(model.config, model.params["vae"], fused.clean, composite(layers))), fused
+
+
+def changed_blend(rgba: UInt8[np.ndarray, "k *b h w 4"], change: Float[np.ndarray, "*b h w 3"]) -> UInt8[np.ndarray, "*b h w 3"]:
     """The composite: Eq. 1 of the layers, and what harmonisation changed in it."""
     return to_uint8(composite(from_uint8(rgba)) + change)
 

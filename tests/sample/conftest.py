@@ -44,6 +44,13 @@ def tiny_model() -> DreamLayerConfig:
     )  # fmt: skip
 
 
+def save_tiny(config: DreamLayerConfig, base: Path) -> Path:
+    """The model's folder, with random parameters and a tokenizer of `VOCABULARY`."""
+    build_tokenizer(VOCABULARY["words"], base / "tokenizer", config.text.max_position_embeddings, config.text.vocab_size)
+    save_pretrained(base / "model", config, random_params(config), base / "tokenizer", VOCABULARY)
+    return base / "model"
+
+
 def random_params(config: DreamLayerConfig) -> Params:
     """Every parameter drawn by NumPy: nothing is compiled, and nothing is zero."""
     rng = np.random.default_rng(0)
@@ -53,10 +60,20 @@ def random_params(config: DreamLayerConfig) -> Params:
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model's folder, as the training program would leave it. Tests copy it before they change anything."""
-    config, base = tiny_model(), tmp_path_factory.mktemp("tiny")
-    build_tokenizer(VOCABULARY["words"], base / "tokenizer", config.text.max_position_embeddings, config.text.vocab_size)
-    save_pretrained(base / "model", config, random_params(config), base / "tokenizer", VOCABULARY)
-    return base / "model"
+    return save_tiny(tiny_model(), tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def evaluated_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One at the 64x64 pixels that the probe reads, for three foregrounds and long prompts."""
+    config = tiny_model()
+    config = dataclasses.replace(
+        config,
+        sample_size=64,
+        text=dataclasses.replace(config.text, max_position_embeddings=77),
+        layered=dataclasses.replace(config.layered, max_foregrounds=3),
+    )
+    return save_tiny(config, tmp_path_factory.mktemp("evaluated"))
 
 
 @pytest.fixture(scope="session", autouse=True)

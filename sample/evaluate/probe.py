@@ -1,16 +1,15 @@
 """The probe: a small network that says which object each pixel shows. It measures generated layers; it takes no part in making them.
 
-Its weights, `probe.safetensors` and `probe.json`, are in `benchmarks/probe/`; `benchmarks/train_probe.py` makes them.
+Its weights, `probe.safetensors` and `probe.json`, are in `probe_weights/`; `benchmarks/train_probe.py` makes them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -19,10 +18,12 @@ from einops import rearrange
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
+from dreamlayer_jax.export.editor_file import new_file
 from dreamlayer_jax.weights.errors import WeightsError
 
-FOLDER = Path(__file__).parent / "probe"
+FOLDER = Path(__file__).parent / "probe_weights"
 SIDE = 64
+PIECE = 64  # pictures at a time
 PATCH = 4
 
 
@@ -42,6 +43,7 @@ class ProbeNet(nn.Module):
         x = nn.Dense(self.coarse, name="down")(fold(x, p=2, q=2))
         for number in range(3):
             x = self._residual(x, f"coarse_{number}")
+        self.sow("intermediates", "pooled", x.mean(axis=(1, 2)))
         x = unfold(nn.Dense(4 * self.fine, name="up")(x), p=2, q=2) + skip
         x = nn.RMSNorm(name="norm_out")(self._residual(x, "fine_out"))
         return unfold(nn.Dense(PATCH * PATCH * self.classes, name="logits")(x), p=PATCH, q=PATCH)
@@ -55,32 +57,46 @@ class ProbeNet(nn.Module):
 class Probe:
     """A trained probe. `names[i]` is class i; the class after the last is "nothing"."""
 
+    title: ClassVar[str] = "the probe's coarse features, a mean over the picture"
+
     names: tuple[str, ...]
     params: dict[str, Any]
 
     def probabilities(self, rgb_01: Float[np.ndarray, "n h w 3"]) -> Float[np.ndarray, "n h w c"]:
         """Class probabilities of every pixel, "nothing" last. ValueError for pictures of another size than 64x64."""
+        return self._read(rgb_01)[0]
+
+    def features(self, rgb_01: Float[np.ndarray, "n h w 3"]) -> Float[np.ndarray, "n d"]:
+        """What the coarse stage sees, a mean over its 8x8 places: features for a Fréchet distance. ValueError as above."""
+        return self._read(rgb_01)[1]
+
+    def _read(self, rgb_01: Float[np.ndarray, "n h w 3"]) -> tuple[np.ndarray, np.ndarray]:
         if rgb_01.shape[1:] != (SIDE, SIDE, 3):
             raise ValueError(
                 f"the probe reads pictures of shape {(SIDE, SIDE, 3)}, got {rgb_01.shape[1:]}: generate at {SIDE} pixels a side"
             )
-        pieces = [_probabilities(len(self.names) + 1, self.params, rgb_01[n : n + 64]) for n in range(0, len(rgb_01), 64)]
-        return np.concatenate([np.asarray(piece) for piece in pieces])
+        # Filled up to whole eights, so that only a few sizes are ever compiled.
+        filled = np.pad(rgb_01, ((0, -len(rgb_01) % 8), (0, 0), (0, 0), (0, 0)))
+        pieces = [_read(len(self.names) + 1, self.params, filled[n : n + PIECE]) for n in range(0, len(filled), PIECE)]
+        probabilities, features = (np.concatenate(parts)[: len(rgb_01)] for parts in zip(*pieces, strict=True))
+        return probabilities, features
 
 
 @partial(jax.jit, static_argnames=("classes",))
-def _probabilities(classes: int, params: dict[str, Any], rgb_01: Array) -> Array:
-    return jax.nn.softmax(ProbeNet(classes).apply({"params": params}, rgb_01))
+def _read(classes: int, params: dict[str, Any], rgb_01: Array) -> tuple[Array, Array]:
+    logits, seen = ProbeNet(classes).apply({"params": params}, rgb_01, mutable=["intermediates"])
+    return jax.nn.softmax(logits), seen["intermediates"]["pooled"][0]
 
 
 def save_probe(probe: Probe, facts: dict[str, Any], folder: Path = FOLDER) -> None:
     """Writes `probe.safetensors` (float16) and `probe.json` (names, how it was made, its accuracy), each atomically."""
     from safetensors.numpy import save
 
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: np.asarray(value, np.float16) for key, value in flatten_dict(probe.params, sep=".").items()}
-    write_atomically(folder / "probe.safetensors", save(tensors))
-    write_atomically(folder / "probe.json", (json.dumps({"names": probe.names, **facts}, indent=2) + "\n").encode())
+    description = json.dumps({"names": probe.names, **facts}, indent=2) + "\n"
+    for name, content in (("probe.safetensors", save(tensors)), ("probe.json", description.encode())):
+        with new_file(folder / name, overwrite=True) as temporary:
+            temporary.write_bytes(content)
 
 
 def load_probe(folder: Path = FOLDER) -> Probe:
@@ -96,10 +112,3 @@ def load_probe(folder: Path = FOLDER) -> Probe:
     except (SafetensorError, ValueError, KeyError) as error:
         raise WeightsError(f"the probe in {folder} is damaged ({error}): restore it, or train another") from error
     return Probe(names=names, params=unflatten_dict({key: value.astype(np.float32) for key, value in tensors.items()}, sep="."))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """A whole file or the old one: a temporary name, then a rename."""
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

@@ -1,0 +1,124 @@
+"""`python -m sample evaluate`: the model's figures on held-out prompt sets, as a folder with tables and a contact sheet."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from dreamlayer_jax.export.folder import require_free
+from dreamlayer_jax.request import RequestError, check_sampling
+from sample.options import HARMONIZE, MODEL, Harmonize, Model, outside_failures
+
+if TYPE_CHECKING:
+    from data.source import Example
+    from sample.evaluate.scenes import ScenePictures
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Makes the scenes of held-out prompt sets and measures them: Fréchet distance, prompt and layout agreement, recomposition, purity.
+
+    Needs the extra [evaluate] and the colour-emoji font. The pocket model's pictures, 64x64 pixels, are what the probe can read.
+    """
+
+    out: Path
+    """The folder to write: report.md, report.json, sheet.png."""
+    truth: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Measure the true scenes in place of generated ones: the ceiling of what the probe can find."""
+    count: int = 1500
+    """How many prompt sets, with 2, 3 and 4 layers in turn; always the first of the same list."""
+    steps: int = 25
+    """Denoising steps, 1 to 1000."""
+    guidance: float | None = None
+    """Classifier-free guidance weight, 1 is none; the model's own by default."""
+    seed: int = 0
+    """Of the starting noise. The same seed and batch give the same pictures on the same machine."""
+    batch: int = 16
+    """Scenes at a time."""
+    no_harmonize: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Leave out the harmonised composites and their second pass."""
+    harmonize: tyro.conf.OmitArgPrefixes[Harmonize] = HARMONIZE
+    clip: Path | None = None
+    """A folder with a CLIP model of transformers: its features for the Fréchet distance instead of the probe's, and CLIP scores.
+    Needs PyTorch."""
+    probe: Path | None = None
+    """The folder of another probe than the one that comes with the program."""
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Replace an earlier report in the folder."""
+    model: tyro.conf.OmitArgPrefixes[Model] = MODEL
+
+    def run(self) -> None:
+        """Nothing is written unless everything is measured."""
+        for name in ("count", "batch"):
+            if getattr(self, name) < 1:
+                raise RequestError(f"{name} is {getattr(self, name)}; give at least 1")
+        check_sampling(seed=self.seed, steps=self.steps, guidance=self.guidance)
+        if importlib.util.find_spec("skimage") is None:
+            raise RequestError("SSIM needs scikit-image, which is not installed: pip install -e '.[evaluate]'")
+        from sample.evaluate.report import LISTING, markdown_sections, write_report
+
+        require_free(self.out, overwrite=self.overwrite, listing=LISTING)
+        report, scenes = self._measure()
+        write_report(report, scenes, self.out, overwrite=self.overwrite)
+        print(markdown_sections(report["summary"]))
+        print(f"wrote {self.out}; look at {self.out / 'sheet.png'} first")
+
+    def _measure(self) -> tuple[dict[str, Any], list[ScenePictures]]:
+        """The report, and the pictures that it is of."""
+        from sample.evaluate.clip import load_clip
+        from sample.evaluate.distances import frechet_figures, role_features, with_clip_scores
+        from sample.evaluate.intervals import summarize
+        from sample.evaluate.probe import FOLDER, load_probe
+        from sample.evaluate.scenes import held_out_scenes, true_pictures
+        from sample.evaluate.scoring import score_scenes
+
+        probe = load_probe(self.probe or FOLDER)
+        clip = None if self.clip is None else load_clip(self.clip)
+        extractor = clip or probe
+        make = None if self.truth else self._maker()
+        source = held_out_scenes(self.count)
+        examples = [source[n] for n in range(len(source))]
+        truth = {example["seed"]: true_pictures(example) for example in examples}
+        started = time.monotonic()
+        scenes, settings = (list(truth.values()), {}) if make is None else make(examples)
+        seconds = time.monotonic() - started
+        features = role_features(extractor, scenes)
+        scored = score_scenes(probe, scenes)
+        if clip is not None:
+            scored = with_clip_scores(clip, scored, scenes, features)
+        summary = summarize(scored)
+        true_features = role_features(extractor, [truth[scene.seed] for scene in scenes])
+        for group, figures in frechet_figures(features, true_features, [len(scene.names) for scene in scenes]).items():
+            summary[group].update(figures)
+        report = {
+            "measured": "the true scenes" if self.truth else self.model.weights or "pocket",
+            "settings": {"count": self.count, **settings},
+            "features": extractor.title if self.clip is None else f"{extractor.title} ({self.clip})",
+            "generation_seconds": round(seconds, 1),
+            "summary": summary,
+            "scenes": [dataclasses.asdict(scene) for scene in scored],
+        }
+        return report, scenes
+
+    def _maker(self) -> Callable[[list[Example]], tuple[list[ScenePictures], dict[str, Any]]]:
+        """What makes the scenes of examples' prompts, and says the settings that they were made with; the model is loaded and checked."""
+        from sample.evaluate.pictures import Sampling, check_model, generated_pictures
+
+        model = self.model.load(())
+        sampling = Sampling(
+            steps=self.steps,
+            guidance=model.config.guidance if self.guidance is None else self.guidance,
+            seed=self.seed,
+            batch=self.batch,
+            window=None if self.no_harmonize else self.harmonize.window,
+        )
+        check_model(model, sampling)
+        return lambda examples: (generated_pictures(model, sampling, examples), dataclasses.asdict(sampling))
+
+    failures = staticmethod(outside_failures)

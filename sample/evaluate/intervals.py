@@ -1,0 +1,85 @@
+"""From scenes' values to figures with 95% bootstrap intervals, over all scenes and for each k."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from dreamlayer_jax.metrics.frechet import frechet_distance
+from sample.evaluate.metrics import METRICS
+
+Figure = dict[str, float]
+"""{"mean", "low", "high"}: a figure and the ends of its 95% interval."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SceneScores:
+    """One scene's values of each metric: one per object, or one for the scene, or none where the scene has none."""
+
+    names: tuple[str, ...]
+    prompts: tuple[str, ...]
+    seed: int
+    values: dict[str, list[float]]
+
+
+def bootstrap(values: Sequence[Sequence[float]], draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
+    """Mean of all values, and its 95% interval under resampling whole scenes: the objects of one scene are not independent.
+
+    Scenes without a value are left out. ValueError if none has one.
+    """
+    values = [scene for scene in values if len(scene)]
+    if not values:
+        raise ValueError("no scene has a value, so there is no mean")
+    sums, counts = np.array([sum(scene) for scene in values]), np.array([len(scene) for scene in values])
+    drawn = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
+    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(sums.sum() / counts.sum()), float(low), float(high)
+
+
+def bootstrap_frechet(
+    made: Sequence[Float[np.ndarray, "n d"]], true: Sequence[Float[np.ndarray, "m d"]], draws: int = 100, seed: int = 0
+) -> tuple[float, float, float] | None:
+    """Fréchet distance of made from true pictures, given as each scene's features, and its 95% interval; None for too few pictures.
+
+    A draw takes the same scenes on both sides. Fréchet distances are biased up by few pictures, and a draw has fewer distinct ones, so
+    the interval is the draws' spread about their own mean, laid around the distance. The distance's own bias stays: compare only
+    distances of equally many pictures.
+    """
+
+    def distance(scenes: Sequence[int] | np.ndarray) -> float:
+        return frechet_distance(*(np.concatenate([side[n] for n in scenes]) for side in (made, true)))
+
+    if min(sum(len(scene) for scene in side) for side in (made, true)) < 2:
+        return None
+    drawn = np.random.default_rng(seed).integers(len(made), size=(draws, len(made)))
+    found = np.array([distance(scenes) for scenes in drawn])
+    middle = max(distance(range(len(made))), 0.0)
+    low, high = np.percentile(found, [2.5, 97.5]) - found.mean() + middle
+    return middle, max(float(low), 0.0), float(high)
+
+
+def groups_of(ks: Sequence[int]) -> dict[str, list[int]]:
+    """{"all" | "k=2" | …: numbers of scenes} from each scene's layer count."""
+    return {"all": list(range(len(ks))), **{f"k={k}": [n for n, other in enumerate(ks) if other == k] for k in sorted(set(ks))}}
+
+
+def summarize(scored: Sequence[SceneScores]) -> dict[str, Any]:
+    """{"all" | "k=2" | …: {"scenes": n, metric: Figure}}; per cent where the metric is a share; without metrics that no scene has."""
+    summary: dict[str, Any] = {}
+    for group, numbers in groups_of([len(scene.names) for scene in scored]).items():
+        summary[group] = {"scenes": len(numbers)}
+        for name, metric in METRICS.items():
+            values = [scored[n].values.get(name, []) for n in numbers]
+            if any(values):
+                summary[group][name] = as_figure(bootstrap(values), 100 if metric.share else 1)
+    return summary
+
+
+def as_figure(figures: tuple[float, float, float], scale: float = 1) -> Figure:
+    """Rounded to what a report can use."""
+    return {name: round(scale * figure, 4) for name, figure in zip(("mean", "low", "high"), figures, strict=True)}

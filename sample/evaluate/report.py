@@ -1,0 +1,70 @@
+"""The report of an evaluation: a folder with `report.md`, `report.json` and `sheet.png`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dreamlayer_jax.export.folder import new_folder
+from sample.evaluate.metrics import SECTIONS, Metric
+from sample.evaluate.scenes import ScenePictures
+from sample.evaluate.sheet import contact_sheet
+
+LISTING = "report.json"
+FILES = (LISTING, "report.md", "sheet.png")
+NONE = "–"
+
+NOTES = """\
+Every figure has its 95% bootstrap interval over scenes in brackets; “–” is no value. `all` is every scene, k counts layers, background
+included. Fréchet distances are of {features}; the global picture, the blend and the composite are all compared with the true global
+pictures of the same prompts. Such distances are biased up by few pictures: compare only those of equally many.
+`benchmarks/README.md` defines the other metrics."""
+
+
+def markdown_table(summary: dict[str, Any], metrics: dict[str, Metric]) -> str:
+    """The metrics that `summary` (`intervals.summarize`) has as a Markdown table, groups in columns, intervals in brackets."""
+    heading = ["", *(f"{group} ({facts['scenes']})" for group, facts in summary.items())]
+    rows = [heading, ["---"] * len(heading)]
+    for name, metric in metrics.items():
+        if any(name in facts for facts in summary.values()):
+            rows.append([metric.title, *(_cell(facts[name], metric) if name in facts else NONE for facts in summary.values())])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def markdown_sections(summary: dict[str, Any]) -> str:
+    """A table under a heading for every section that has a figure."""
+    sections = []
+    for title, metrics in SECTIONS.items():
+        if any(name in facts for name in metrics for facts in summary.values()):
+            sections.append(f"## {title}\n\n{markdown_table(summary, metrics)}\n")
+    return "\n".join(sections)
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The whole `report.md`."""
+    settings = ", ".join(f"{name} {value}" for name, value in report["settings"].items() if value is not None)
+    return "\n".join(
+        [
+            f"# Evaluation of {report['measured']}",
+            "",
+            f"{report['summary']['all']['scenes']} held-out prompt sets; {settings}.",
+            "",
+            NOTES.format(features=report["features"]),
+            "",
+            markdown_sections(report["summary"]),
+        ]
+    )
+
+
+def write_report(report: dict[str, Any], scenes: Sequence[ScenePictures], folder: Path, *, overwrite: bool) -> None:
+    """Writes the folder whole or not at all. `FileExistsError` as in `require_free`."""
+    with new_folder(folder, overwrite=overwrite, listing=LISTING) as temporary:
+        (temporary / "report.md").write_text(markdown(report), encoding="utf-8")
+        (temporary / LISTING).write_text(json.dumps({"files": FILES, **report}, indent=1) + "\n", encoding="utf-8")
+        contact_sheet(scenes).save(temporary / "sheet.png", optimize=True)
+
+
+def _cell(figure: dict[str, float], metric: Metric) -> str:
+    return "{mean:.{d}f} [{low:.{d}f}, {high:.{d}f}]".format(d=metric.digits, **figure)

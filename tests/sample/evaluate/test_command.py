@@ -1,0 +1,139 @@
+"""`python -m sample evaluate` from end to end, on a tiny model and on true scenes, and what it refuses."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dreamlayer_jax import DreamLayer
+from sample.evaluate.metrics import METRICS
+from sample.evaluate.pictures import Sampling, generated_pictures
+from sample.evaluate.report import FILES
+from sample.evaluate.scenes import FIRST_SEED, held_out_scenes
+
+
+@pytest.fixture
+def evaluate(sample, evaluated_folder: Path) -> Callable:
+    """`sample evaluate` of two prompt sets, of 2 and 3 layers, where the arguments say nothing else."""
+
+    def run(*arguments: object, weights: Path = evaluated_folder):
+        defaults = {"--count": 2, "--steps": 2, "--batch": 1, "--weights": weights}
+        return sample("evaluate", *(part for pair in defaults.items() if pair[0] not in arguments for part in pair), *arguments)
+
+    return run
+
+
+def test_a_model_is_measured_and_the_folder_written(evaluate, tmp_path: Path) -> None:
+    done = evaluate("--out", tmp_path / "report", "--seed", 5)
+    assert done.status == 0, done.err
+    assert f"look at {tmp_path / 'report' / 'sheet.png'} first" in done.out
+    assert "2/2" in done.err
+    assert {path.name for path in (tmp_path / "report").iterdir()} == set(FILES)
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["settings"] == {"count": 2, "steps": 2, "guidance": 1.5, "seed": 5, "batch": 1, "window": [600, 400]}
+    assert [(scene["seed"], len(scene["names"])) for scene in report["scenes"]] == [(FIRST_SEED, 2), (FIRST_SEED + 1, 3)]
+    everything = {name for name in METRICS if not name.startswith("clip_")}
+    sometimes = {"psnr_blend_in_shadow", "psnr_composite_in_shadow", "stray_alpha"}
+    assert everything - sometimes <= set(report["summary"]["all"]) <= everything | {"scenes"}
+    assert "frechet_foreground" in report["summary"]["k=3"]
+    assert "frechet_global" not in report["summary"]["k=3"]  # a single picture
+    assert all(np.isfinite(list(figure.values())).all() for name, figure in report["summary"]["all"].items() if name != "scenes")
+    assert (tmp_path / "report" / "report.md").read_text().startswith("# Evaluation of ")
+    with Image.open(tmp_path / "report" / "sheet.png") as sheet:
+        assert sheet.width > 6 * 160
+
+
+@pytest.mark.parametrize("window", [(600, 400), None])
+def test_batches_of_one_layer_count_are_filled_up_and_scenes_get_their_own_pictures(
+    evaluated_folder: Path, monkeypatch: pytest.MonkeyPatch, window: tuple[int, int] | None
+) -> None:
+    """The network is a stub that draws every scene in a grey of its own."""
+    source, sizes = held_out_scenes(7), []
+    examples = [source[n] for n in range(7)]
+    greys = {example["prompts"]: 10 * n for n, example in enumerate(examples)}
+
+    def draw(_model: DreamLayer, _sampling: Sampling, prompts: list[tuple[str, ...]], _rng: object) -> tuple:
+        sizes.append((len(prompts[0]), len(prompts)))
+        grey = np.array([greys[each] for each in prompts], np.uint8)[:, None, None, None]
+        pictures = np.broadcast_to(grey, (len(prompts), 64, 64, 3))
+        return np.broadcast_to(grey, (len(prompts[0]), len(prompts), 64, 64, 4)), pictures, None if window is None else pictures + 1
+
+    monkeypatch.setattr("sample.evaluate.pictures._generate", draw)
+    made = generated_pictures(
+        DreamLayer.from_pretrained(evaluated_folder), Sampling(steps=2, guidance=1.5, seed=0, batch=2, window=window), examples
+    )
+    assert sizes == [(2, 2), (2, 2), (3, 2), (4, 2)]
+    assert [scene.seed - FIRST_SEED for scene in made] == [0, 3, 6, 1, 4, 2, 5]
+    for scene in made:
+        grey = greys[scene.prompts]
+        assert (scene.rgba == grey).all()
+        assert (scene.global_rgb == grey).all()
+        assert scene.composite_rgb is None if window is None else (scene.composite_rgb == grey + 1).all()
+
+
+def test_true_scenes_name_every_object_and_are_at_no_distance_from_themselves(evaluate, tmp_path: Path) -> None:
+    done = evaluate("--truth", "--count", 6, "--out", tmp_path / "truth")
+    assert done.status == 0, done.err
+    report = json.loads((tmp_path / "truth" / "report.json").read_text())
+    figures = report["summary"]["all"]
+    assert report["settings"] == {"count": 6}
+    assert figures["agreement_foreground"]["mean"] == figures["background_free"]["mean"] == 100
+    assert figures["layout_iou"]["mean"] > 0.7
+    assert figures["frechet_global"]["mean"] == pytest.approx(0, abs=1e-3)
+    assert figures["frechet_blend"]["mean"] > figures["frechet_global"]["mean"]  # it has no shadows
+    assert figures["psnr_blend_in_shadow"]["mean"] + 5 < figures["psnr_blend_outside"]["mean"]
+    assert figures["stray_alpha"]["mean"] < 1
+    assert not any("composite" in name for name in figures)
+    assert "Table 6" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--count", 0), "count is 0; give at least 1"),
+        (("--batch", 0), "batch is 0; give at least 1"),
+        (("--steps", 0), "steps is 0; give at least 1"),
+        (("--steps", 1001), "has 1000 timesteps, so give 1 to 1000"),
+        (("--seed", -1), "seed is -1; give a whole number"),
+        (("--guidance", -1), "guidance is -1.0; give a number of at least 0"),
+        (("--t-h", 300, "--t-h-end", 400), "the harmonisation window is T_H 300, T'_H 400"),
+        (("--t-h", 0, "--t-h-end", 0, "--steps", 10), "T_H is 0, but the last of 10 steps is at 1: give at least that"),
+        (("--clip", "nowhere"), "there is no CLIP model in nowhere"),
+        (("--probe", "nowhere"), "there is no probe at nowhere/probe.json"),
+    ],
+)
+def test_what_cannot_be_measured(evaluate, tmp_path: Path, arguments: tuple, message: str) -> None:
+    done = evaluate(*arguments, "--out", tmp_path / "out")
+    assert done.status == 1
+    assert done.out == ""
+    assert done.err.startswith("error: ")
+    assert message in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_models_of_another_size_are_refused(evaluate, tiny_folder: Path, tmp_path: Path) -> None:
+    done = evaluate("--out", tmp_path / "out", weights=tiny_folder)
+    assert done.status == 1
+    assert "the model makes 16-pixel pictures; the probe reads 64: give a model of 64 pixels" in done.err
+
+
+def test_a_folder_that_holds_something_is_left_alone(evaluate, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    for arguments, message in (((), "is not empty"), (("--overwrite",), "holds more than an earlier report (notes.txt)")):
+        done = evaluate("--out", tmp_path, *arguments)
+        assert (done.status, message in done.err) == (1, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_without_scikit_image_the_extra_is_named(evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "skimage" else found(name, *rest))
+    done = evaluate("--out", tmp_path / "out")
+    assert done.status == 1
+    assert "SSIM needs scikit-image, which is not installed: pip install -e '.[evaluate]'" in done.err
