@@ -138,13 +138,16 @@ def test_a_layer_can_be_given_as_a_file(generate, tmp_path: Path) -> None:
 
 
 def test_a_picture_of_any_size_is_taken_apart_in_its_own_size(sample, tiny_folder: Path, tmp_path: Path) -> None:
-    Image.new("RGB", (30, 11), (200, 100, 0)).save(tmp_path / "photo.png")
+    picture = np.random.default_rng(0).integers(0, 256, (11, 30, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(tmp_path / "photo.png")
     outcome = sample(
         "decompose", tmp_path / "photo.png", "--background", "a beach", "--foreground", "a dog",
         "--steps", 2, "--weights", tiny_folder, "--out", tmp_path / "out",
     )  # fmt: skip
     assert outcome.status == 0, outcome.err
-    assert LayeredImage.load(tmp_path / "out").size == (11, 30)
+    image = LayeredImage.load(tmp_path / "out")
+    assert image.size == (11, 30)
+    np.testing.assert_array_equal(image.global_rgb, picture)
     assert json.loads((tmp_path / "out" / "scene.json").read_text())["settings"]["method"] == "replay"
 
 
