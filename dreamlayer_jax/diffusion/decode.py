@@ -41,7 +41,12 @@ def decode_foregrounds(
 
     `ensembled`: LayerDiffusion's 8-fold ensemble, eight times the cost.
     """
-    rgb_01 = decode_latents(config, params["vae"], latent_scaled)
+    return _transparent(config, params, latent_scaled, decode_latents(config, params["vae"], latent_scaled), ensembled)
+
+
+def _transparent(
+    config: DreamLayerConfig, params: Params, latent_scaled: Float[Array, "n h w c"], rgb_01: Float[Array, "n H W 3"], ensembled: bool
+) -> Float[Array, "n H W 4"]:
     decoder = partial(LayerDecoder(config.layer_decoder).apply, {"params": params["layer_decoder"]})
     latent = latent_scaled / config.vae.scaling_factor
     alpha_rgb = ensemble(decoder, rgb_01, latent) if ensembled else decoder(rgb_01, latent)
@@ -51,10 +56,8 @@ def decode_foregrounds(
 @partial(jax.jit, static_argnames=("config", "ensembled"))
 def decode_layers(config: DreamLayerConfig, params: Params, latents: Float[Array, "l b h w c"], ensembled: bool = False) -> DecodedLayers:
     """Decodes the layer batch `[background, foreground…, global]`, `latent_scaled`; the rest as in `decode_foregrounds`."""
-    foregrounds, b = latents.shape[0] - 2, latents.shape[1]
-    rgba = decode_foregrounds(config, params, latents[1:-1].reshape(foregrounds * b, *latents.shape[2:]), ensembled)
-    background, global_rgb = decode_latents(config, params["vae"], latents[jnp.array([0, -1])])
-    opaque = jnp.concatenate([background, jnp.ones_like(background[..., :1])], axis=-1)
-    return DecodedLayers(
-        rgba_straight_01=jnp.concatenate([opaque[None], rgba.reshape(foregrounds, b, *rgba.shape[1:])]), global_rgb_01=global_rgb
-    )
+    rgb_01 = decode_latents(config, params["vae"], latents)
+    latent, over_grey = (x[1:-1].reshape(-1, *x.shape[2:]) for x in (latents, rgb_01))
+    rgba = _transparent(config, params, latent, over_grey, ensembled).reshape(*rgb_01[1:-1].shape[:-1], 4)
+    opaque = jnp.concatenate([rgb_01[:1], jnp.ones_like(rgb_01[:1, ..., :1])], axis=-1)
+    return DecodedLayers(rgba_straight_01=jnp.concatenate([opaque, rgba]), global_rgb_01=rgb_01[-1])
