@@ -97,18 +97,20 @@ def harmonised(model: DreamLayer, options: Harmony, scenes: list[Scene], rgba: n
 
 def still(model: DreamLayer, options: Harmony, scenes: list[Scene]) -> list[dict[str, list[float]]]:
     """Scores of scenes of one layer count as they are."""
-    rgba = np.stack([scene.rgba for scene in scenes])
-    scored = []
-    for scene, made in zip(scenes, harmonised(model, options, scenes, rgba), strict=True):
-        truth, blend = from_uint8(scene.global_rgb), composite(from_uint8(scene.rgba))
-        inside = scene.shadow > SHADOW
-        errors = [((picture - truth) ** 2)[inside].mean() if inside.any() else np.nan for picture in (made, blend)]
-        seen = visible_parts(scene.rgba[1:, ..., 3] > 127)
-        kept = [
-            psnr(made, from_uint8(layer[..., :3]), part[..., None]) for layer, part in zip(scene.rgba[1:], seen, strict=True) if part.any()
-        ]
-        scored.append({"shadow_closer": [float(errors[0] < errors[1])] if inside.any() else [], "kept": kept})
-    return scored
+    composites = harmonised(model, options, scenes, np.stack([scene.rgba for scene in scenes]))
+    return [still_scores(scene, made) for scene, made in zip(scenes, composites, strict=True)]
+
+
+def still_scores(scene: Scene, made: np.ndarray) -> dict[str, list[float]]:
+    """What a composite (h, w, 3) in [0, 1] of a scene's true layers is worth against the true picture."""
+    truth, blend = from_uint8(scene.global_rgb), composite(from_uint8(scene.rgba))
+    inside = scene.shadow > SHADOW
+    errors = [((picture - truth) ** 2)[inside].mean() if inside.any() else np.nan for picture in (made, blend)]
+    seen = zip(scene.rgba[1:], visible_parts(scene.rgba[1:, ..., 3] > 127), strict=True)
+    return {
+        "shadow_closer": [float(errors[0] < errors[1])] if inside.any() else [],
+        "kept": [psnr(made, from_uint8(layer[..., :3]), part[..., None]) for layer, part in seen if part.any()],
+    }
 
 
 def moved(model: DreamLayer, options: Harmony, scenes: list[Scene]) -> list[dict[str, list[float]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -17,6 +18,7 @@ from sample.vocabulary import ShowVocabulary
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0, or 1 with one line on standard error. Wrong usage exits with 2."""
+    gc.set_threshold(100_000)  # tracing makes millions of small objects that live on; looking through them often is a tenth of a start
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # only its tokenizer is used: that PyTorch is missing is no news
     command = tyro.extras.subcommand_cli_from_dict(
         {

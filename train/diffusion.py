@@ -52,7 +52,8 @@ class DiffusionStage(Stage):
     """`scenes_per_batch` scenes a step or, where that is None, about `images_per_batch` layer images: images // (k + 1) scenes of k layers.
 
     Without `start` everything learns, from random. With it, the whole model that training starts from, only what DreamLayer trains does
-    (paper §2: both K/V sets, layer-assign embeddings, context-aware layers), and the export has a folder `trained/` for `from_pretrained`.
+    (paper §2: both K/V sets, layer-assign embeddings, context-aware layers), and the export has a folder `trained/` for `from_pretrained`;
+    with `whole` everything does.
 
     compute: dtype of the UNet's activations; its parameters, and those of the optimizer and the average, are float32.
     remat: gradient checkpointing; the backward pass keeps the states between the UNet's blocks only and computes the others again.
@@ -66,6 +67,7 @@ class DiffusionStage(Stage):
     vae_params: Params
     steps: int
     start: Params | None = None
+    whole: bool = False
     ema_decay: float = 0.999
     images_per_batch: int = 64
     scenes_per_batch: int | None = None
@@ -87,8 +89,8 @@ class DiffusionStage(Stage):
         return jax.jit(partial(init_params, self.config, networks=("unet", "text_encoder", "layer_assign")))(rng)
 
     def trainable(self, path: tuple[str, ...]) -> bool:
-        """Everything without `start`, what DreamLayer trains with it."""
-        return self.start is None or is_trained(path)
+        """Everything without `start` or with `whole`, else what DreamLayer trains."""
+        return self.start is None or self.whole or is_trained(path)
 
     def without_remat(self) -> DiffusionStage:
         """The same loss, every state kept for the backward pass."""
@@ -163,8 +165,8 @@ class DiffusionStage(Stage):
         return (rearrange(rgb, "l b h w c -> (b h) (l w) c") * 255).round().astype(np.uint8)
 
     def finish(self, params: Params, folder: Path) -> None:
-        """With `start`: writes what was trained, alone, to `folder/trained`."""
-        if self.start is not None:
+        """Where not everything learnt: writes what did, alone, to `folder/trained`."""
+        if self.start is not None and not self.whole:
             shutil.rmtree(folder / "trained", ignore_errors=True)
             save_trained(folder / "trained", self.config, params)
 

@@ -72,11 +72,9 @@ class Evaluate:
     def _measure(self) -> tuple[dict[str, Any], list[ScenePictures]]:
         """The report, and the pictures that it is of."""
         from sample.evaluate.clip import load_clip
-        from sample.evaluate.distances import frechet_figures, role_features, with_clip_scores
-        from sample.evaluate.intervals import summarize
+        from sample.evaluate.measure import measure
         from sample.evaluate.probe import FOLDER, load_probe
         from sample.evaluate.scenes import held_out_scenes, true_pictures
-        from sample.evaluate.scoring import score_scenes
 
         probe = load_probe(self.probe or FOLDER)
         clip = None if self.clip is None else load_clip(self.clip)
@@ -84,18 +82,11 @@ class Evaluate:
         make = None if self.truth else self._maker()
         source = held_out_scenes(self.count)
         examples = [source[n] for n in range(len(source))]
-        truth = {example["seed"]: true_pictures(example) for example in examples}
+        truth = [true_pictures(example) for example in examples]
         started = time.monotonic()
-        scenes, settings = (list(truth.values()), {}) if make is None else make(examples)
+        scenes, settings = (truth, {}) if make is None else make(examples)
         seconds = time.monotonic() - started
-        features = role_features(extractor, scenes)
-        scored = score_scenes(probe, scenes)
-        if clip is not None:
-            scored = with_clip_scores(clip, scored, scenes, features)
-        summary = summarize(scored)
-        true_features = role_features(extractor, [truth[scene.seed] for scene in scenes])
-        for group, figures in frechet_figures(features, true_features, [len(scene.names) for scene in scenes]).items():
-            summary[group].update(figures)
+        scored, summary = measure(scenes, truth, probe, extractor, clip)
         report = {
             "measured": "the true scenes" if self.truth else self.model.weights or "pocket",
             "settings": {"count": self.count, **settings},

@@ -1,0 +1,81 @@
+"""The paper's Tables 3 and 4 on scenes with exact truth: what CACA, LSSA and the harmonisation window are worth.
+
+    python -m benchmarks.ablation --workdir runs/pocket
+
+Trains what is not trained yet (`models.py`; the workdir needs the autoencoder and the layer decoder of `python -m train --config pocket`),
+measures what is not measured yet, and writes the report. Stopped at any moment, the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from benchmarks.ablation.models import MODELS, Schedule, train_models
+from benchmarks.ablation.report import markdown
+from benchmarks.ablation.windows import sweep
+from dreamlayer_jax.export.editor_file import new_file
+from dreamlayer_jax.pipeline import DreamLayer
+from sample.evaluate.measure import measure
+from sample.evaluate.pictures import Sampling, generated_pictures
+from sample.evaluate.probe import load_probe
+from sample.evaluate.report import LISTING, write_report
+from sample.evaluate.scenes import FIRST_SEED, held_out_scenes, true_pictures
+from train.configs.pocket import PocketTraining
+from train.loop import LoopConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """Trains and measures the four models of Table 3, and sweeps the window of Table 4 on a whole model."""
+
+    workdir: Path
+    """Of `python -m train --config pocket`; the models go to `ablation/` in it."""
+    schedule: Schedule = Schedule()
+    count: int = 200
+    """Held-out prompt sets for each model."""
+    steps: int = 25
+    batch: int = 16
+    window_count: int = 96
+    """Held-out scenes for each window."""
+    weights: str = "pocket"
+    """The model whose window is swept."""
+    out: Path = Path("benchmarks/ablation.md")
+
+
+def measured(options: Ablation, name: str, model: DreamLayer) -> dict[str, Any]:
+    """The evaluation's report on one model, made if it is not there for these settings."""
+    folder = options.workdir / "ablation" / name / f"report_{options.count}"
+    if not (folder / LISTING).is_file():
+        source, probe = held_out_scenes(options.count), load_probe()
+        examples = [source[n] for n in range(len(source))]
+        sampling = Sampling(steps=options.steps, guidance=model.config.guidance, seed=0, batch=options.batch, window=(600, 400))
+        scenes = generated_pictures(model, sampling, examples)
+        scored, summary = measure(scenes, [true_pictures(example) for example in examples], probe, probe)
+        report = {
+            "measured": name,
+            "settings": {"count": options.count, **dataclasses.asdict(sampling)},
+            "features": probe.title,
+            "summary": summary,
+            "scenes": [dataclasses.asdict(scene) for scene in scored],
+        }
+        write_report(report, scenes, folder, overwrite=False)
+    return json.loads((folder / LISTING).read_text())
+
+
+def main(options: Ablation) -> None:
+    """Writes the report, atomically."""
+    models = train_models(options.schedule, PocketTraining(), options.workdir, LoopConfig(checkpoint_every=100))
+    reports = {name: measured(options, name, models[name]) for name in MODELS}
+    windows = sweep(options.weights, options.window_count, FIRST_SEED)
+    with new_file(options.out, overwrite=True) as temporary:
+        temporary.write_text(markdown(options.schedule, reports, windows, options.weights, options.window_count), encoding="utf-8")
+    print(f"wrote {options.out}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Ablation))
