@@ -54,7 +54,7 @@ def train_models(schedule: Schedule, training: PocketTraining, workdir: Path, lo
     stage = dataclasses.replace(
         stage, whole=True, images_per_batch=schedule.images, losses=dataclasses.replace(stage.losses, given=GivenShares())
     )
-    base = fit(variant(stage, "base", None, schedule.base_steps), workdir, loop, schedule)
+    base = jax.device_get(fit(variant(stage, "base", None, schedule.base_steps), workdir, loop, schedule))  # training gives its start away
     models = {}
     for name in MODELS:
         one = variant(stage, name, base, schedule.steps)

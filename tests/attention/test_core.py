@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamlayer_jax.attention.core import BLOCK_LOGITS, attention, attention_weights, block_of_queries
+from dreamlayer_jax.attention.core import attention, attention_weights, largest_divisor
 
 
 def reference(q: np.ndarray, k: np.ndarray, v: np.ndarray, keep: np.ndarray) -> np.ndarray:
@@ -49,25 +49,31 @@ def draw(t: int, s: int) -> tuple[jax.Array, ...]:
     return tuple(jax.random.normal(key, (1, length, 2, 8)) for key, length in zip(keys, (t, s, s), strict=True))
 
 
-def test_a_few_queries_at_a_time_give_what_all_at_once_do(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("tile", [(4, 5), (12, 2), (1, 10), (5, 7)])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_tiles_give_what_all_at_once_does(monkeypatch: pytest.MonkeyPatch, tile: tuple[int, int], masked: bool, in_turn: bool) -> None:
+    """Also where every key of the first tile is masked, and where the highest logits come last."""
     q, k, v = draw(12, 10)
-    keep = (jnp.arange(10) < 7)[None, None, None, :]
+    k = k * jnp.arange(1, 11)[None, :, None, None]
+    keep = ((jnp.arange(10) > 5) & (jnp.arange(10) < 9))[None, None, None, :] if masked else None
 
-    def loss(q: jax.Array) -> jax.Array:
-        return (attention(q, k, v, keep) ** 2).sum()
+    def loss(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+        out = attention(q, k, v, keep)
+        return (out**2).sum(), out
 
-    whole = jax.value_and_grad(loss)(q)
-    monkeypatch.setattr("dreamlayer_jax.attention.core.BLOCK_LOGITS", 40)
-    assert block_of_queries(12, 10) == 4
-    np.testing.assert_allclose(attention(q, k, v, keep)[:, :4], attention(q[:, :4], k, v, keep), rtol=1e-6)
-    jax.tree.map(lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6), jax.value_and_grad(loss)(q), whole)
+    whole = jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(q, k, v)
+    core = "dreamlayer_jax.attention.core"
+    monkeypatch.setattr(f"{core}.FEW_LOGITS", 40)
+    monkeypatch.setattr(f"{core}.CPU_TILE", tile)
+    monkeypatch.setattr(f"{core}._each", lambda f, xs, _: jax.lax.map(f, xs) if in_turn else jax.vmap(f)(xs))
+    in_tiles = jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(q, k, v)
+    jax.tree.map(lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4), in_tiles, whole)
 
 
-@pytest.mark.parametrize(("t", "s"), [(64, 320), (4096, 4096), (4096, 16384), (6912, 27648), (7, 10**7)])
-def test_blocks_divide_the_queries_and_fit(t: int, s: int) -> None:
-    block = block_of_queries(t, s)
-    assert t % block == 0
-    assert block == 1 or block * s <= BLOCK_LOGITS
+@pytest.mark.parametrize(("n", "most", "found"), [(4096, 512, 512), (6912, 512, 432), (7, 3, 1), (5, 9, 5)])
+def test_the_largest_divisor(n: int, most: int, found: int) -> None:
+    assert largest_divisor(n, most) == found
 
 
 def test_memory_is_linear_in_the_tokens() -> None:
