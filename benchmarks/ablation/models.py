@@ -11,6 +11,7 @@ import dataclasses
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dreamlayer_jax.config import LayeredConfig
@@ -54,7 +55,7 @@ def train_models(schedule: Schedule, training: PocketTraining, workdir: Path, lo
     stage = dataclasses.replace(
         stage, whole=True, images_per_batch=schedule.images, losses=dataclasses.replace(stage.losses, given=GivenShares())
     )
-    base = jax.device_get(fit(variant(stage, "base", None, schedule.base_steps), workdir, loop, schedule))  # training gives its start away
+    base = fit(variant(stage, "base", None, schedule.base_steps), workdir, loop, schedule)
     models = {}
     for name in MODELS:
         one = variant(stage, name, base, schedule.steps)
@@ -69,5 +70,5 @@ def variant(stage: DiffusionStage, name: str, base: Params | None, steps: int) -
     start = None
     if base is not None:
         fresh = init_params(config, jax.random.key(0), ("unet", "text_encoder", "layer_assign"))
-        start = unflatten_dict(flatten_dict(fresh) | flatten_dict(base))
+        start = jax.tree.map(jnp.array, unflatten_dict(flatten_dict(fresh) | flatten_dict(base)))  # a copy: training gives its start away
     return dataclasses.replace(stage, name=f"ablation/{name}", config=config, start=start, steps=steps)
