@@ -31,8 +31,8 @@ MODELS = ("neither", "LSSA", "CACA", "both")
 class Schedule:
     """How long the models are trained, from the base on."""
 
-    base_steps: int = 1_000
-    steps: int = 700
+    base_steps: int = 900
+    steps: int = 550
     """Of each model, after the base's."""
     images: int = 24
     """Layer images a step."""
