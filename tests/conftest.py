@@ -21,7 +21,7 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-gc.set_threshold(100_000)  # tracing makes millions of small objects that live on; looking through them often is a tenth of the time
+gc.set_threshold(100_000)  # as sampling does: tracing makes millions of small objects that live on
 
 hypothesis.settings.register_profile("project", deadline=None, max_examples=25, derandomize=True)
 hypothesis.settings.load_profile("project")

@@ -41,10 +41,10 @@ def merge(trainable: Params, frozen: Params) -> Params:
 
 
 def create(params: Params, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
-    """The state before the first step. The EMA is a copy: both are donated to the step, so they must not share buffers."""
+    """The state before the first step. Parameters and EMA are copies: both are donated to the step, and `params` stays its owner's."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
-        params=params,
+        params=jax.tree.map(jnp.array, params),
         ema=jax.tree.map(lambda p: jnp.array(p, jnp.float32, copy=True), params),
         opt_state=optimizer.init(params),
         rng=jax.random.key_data(jax.random.key(seed)),

@@ -3,7 +3,7 @@
     python -m benchmarks.ablation --workdir runs/pocket
 
 Trains what is not trained yet (`models.py`; the workdir needs the autoencoder and the layer decoder of `python -m train --config pocket`),
-measures what is not measured yet, and writes the report. Stopped at any moment, the same command goes on from there.
+measures the models that are not measured yet, sweeps the window, and writes the report. Stopped, the same command goes on from there.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import tyro
 from benchmarks.ablation.models import MODELS, Schedule, train_models
 from benchmarks.ablation.report import markdown
 from benchmarks.ablation.windows import sweep
+from dreamlayer_jax.diffusion.harmonize import T_H, T_H_END
 from dreamlayer_jax.export.editor_file import new_file
 from dreamlayer_jax.pipeline import DreamLayer
 from sample.evaluate.measure import measure
 from sample.evaluate.pictures import Sampling, generated_pictures
 from sample.evaluate.probe import load_probe
 from sample.evaluate.report import LISTING, write_report
-from sample.evaluate.scenes import FIRST_SEED, held_out_scenes, true_pictures
+from sample.evaluate.scenes import held_out_scenes, true_pictures
 from train.configs.pocket import PocketTraining
 from train.loop import LoopConfig
 
@@ -48,30 +49,28 @@ class Ablation:
 
 
 def measured(options: Ablation, name: str, model: DreamLayer) -> dict[str, Any]:
-    """The evaluation's report on one model, made if it is not there for these settings."""
-    folder = options.workdir / "ablation" / name / f"report_{options.count}"
-    if not (folder / LISTING).is_file():
-        source, probe = held_out_scenes(options.count), load_probe()
-        examples = [source[n] for n in range(len(source))]
-        sampling = Sampling(steps=options.steps, guidance=model.config.guidance, seed=0, batch=options.batch, window=(600, 400))
-        scenes = generated_pictures(model, sampling, examples)
-        scored, summary = measure(scenes, [true_pictures(example) for example in examples], probe, probe)
-        report = {
-            "measured": name,
-            "settings": {"count": options.count, **dataclasses.asdict(sampling)},
-            "features": probe.title,
-            "summary": summary,
-            "scenes": [dataclasses.asdict(scene) for scene in scored],
-        }
-        write_report(report, scenes, folder, overwrite=False)
-    return json.loads((folder / LISTING).read_text())
+    """The evaluation's report on one model; an earlier one with the same training and settings is not made again."""
+    folder = options.workdir / "ablation" / name / "report"
+    sampling = Sampling(steps=options.steps, guidance=model.config.guidance, seed=0, batch=options.batch, window=(T_H, T_H_END))
+    settings = {"count": options.count, **dataclasses.asdict(options.schedule), "sampling": dataclasses.asdict(sampling)}
+    kept = folder / LISTING
+    if kept.is_file() and (report := json.loads(kept.read_text()))["settings"] == json.loads(json.dumps(settings)):
+        return report
+    source, probe = held_out_scenes(options.count), load_probe()
+    examples = [source[n] for n in range(len(source))]
+    scenes = generated_pictures(model, sampling, examples)
+    scored, summary = measure(scenes, [true_pictures(example) for example in examples], probe, probe)
+    scored_scenes = [dataclasses.asdict(scene) for scene in scored]
+    report = {"measured": name, "settings": settings, "features": probe.title, "summary": summary, "scenes": scored_scenes}
+    write_report(report, scenes, folder, overwrite=True)
+    return json.loads(kept.read_text())
 
 
 def main(options: Ablation) -> None:
     """Writes the report, atomically."""
     models = train_models(options.schedule, PocketTraining(), options.workdir, LoopConfig(checkpoint_every=100))
     reports = {name: measured(options, name, models[name]) for name in MODELS}
-    windows = sweep(options.weights, options.window_count, FIRST_SEED)
+    windows = sweep(options.weights, options.window_count)
     with new_file(options.out, overwrite=True) as temporary:
         temporary.write_text(markdown(options.schedule, reports, windows, options.weights, options.window_count), encoding="utf-8")
     print(f"wrote {options.out}")

@@ -11,7 +11,6 @@ import dataclasses
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dreamlayer_jax.config import LayeredConfig
@@ -70,5 +69,5 @@ def variant(stage: DiffusionStage, name: str, base: Params | None, steps: int) -
     start = None
     if base is not None:
         fresh = init_params(config, jax.random.key(0), ("unet", "text_encoder", "layer_assign"))
-        start = jax.tree.map(jnp.array, unflatten_dict(flatten_dict(fresh) | flatten_dict(base)))  # a copy: training gives its start away
+        start = unflatten_dict(flatten_dict(fresh) | flatten_dict(base))
     return dataclasses.replace(stage, name=f"ablation/{name}", config=config, start=start, steps=steps)

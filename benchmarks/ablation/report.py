@@ -1,4 +1,4 @@
-"""`benchmarks/ablation.md`: the two tables, and what they say of the paper's ordering, in figures only."""
+"""`benchmarks/ablation.md`: the two tables."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from benchmarks.ablation import windows
 from benchmarks.ablation.models import Schedule
 from sample.evaluate.intervals import as_figure, bootstrap
 from sample.evaluate.metrics import METRICS
+from sample.evaluate.report import cell, table
 
 SHOWN = (
     "frechet_composite",
@@ -26,15 +27,16 @@ PAIRED = ("layout_iou", "agreement_foreground", "agreement_global", "agreement_c
 TEXT = """\
 # Ablation
 
-`python -m benchmarks.ablation --workdir runs/pocket` writes this file. 95% bootstrap intervals over scenes; the metrics are defined in
-`README.md`, Fréchet distances are of the probe's features.
+Written by
+`python -m benchmarks.ablation --workdir runs/pocket --count {made[count]} --window-count {window_count}`.
+95% bootstrap intervals over scenes; the metrics are defined in `README.md`, Fréchet distances are of the probe's features.
 
 ## The parts (the paper's Table 3)
 
 The pocket's network at 64×64 pixels. One base, {schedule.base_steps} steps with both parts off, stands in for Stable Diffusion; each
 model goes on from it for {schedule.steps} steps of {schedule.images} layer images, on the same batches with the same noise, no layer given.
-{made[count]} held-out prompt sets, {made[steps]} steps, guidance {made[guidance]}, the same starting noise for all; composites by IRH,
-(T_H, T'_H) = {window}.
+{made[count]} held-out prompt sets, {sampling[steps]} steps, guidance {sampling[guidance]}, the same starting noise for all;
+composites by IRH, (T_H, T'_H) = {window}.
 
 {models}
 
@@ -59,7 +61,8 @@ def markdown(
     return TEXT.format(
         schedule=schedule,
         made=made,
-        window=tuple(made["window"]),
+        sampling=made["sampling"],
+        window=tuple(made["sampling"]["window"]),
         models=_models(reports),
         gains=_gains(reports),
         weights=weights,
@@ -71,13 +74,11 @@ def markdown(
 def _models(reports: dict[str, dict[str, Any]]) -> str:
     rows = [["", *reports], ["---"] * (1 + len(reports))]
     for name in SHOWN:
-        rows.append(
-            [METRICS[name].title, *(_cell(report["summary"]["all"].get(name), METRICS[name].digits) for report in reports.values())]
-        )
+        rows.append([METRICS[name].title, *(cell(report["summary"]["all"].get(name), METRICS[name].digits) for report in reports.values())])
     for k in ("k=2", "k=3", "k=4"):
         figures = [report["summary"].get(k, {}).get("layout_iou") for report in reports.values()]
-        rows.append([f"layout agreement, {k}", *(_cell(figure, 2) for figure in figures)])
-    return _table(rows)
+        rows.append([f"layout agreement, {k}", *(cell(figure, 2) for figure in figures)])
+    return table(rows)
 
 
 def _gains(reports: dict[str, dict[str, Any]]) -> str:
@@ -87,18 +88,10 @@ def _gains(reports: dict[str, dict[str, Any]]) -> str:
     for name in PAIRED:
         scale = 100 if METRICS[name].share else 1
         gains = [as_figure(bootstrap(_differences(reports[first], reports[other], name)), scale) for other in others]
-        rows.append([METRICS[name].title, *(_cell(gain, METRICS[name].digits, "+") for gain in gains)])
-    return _table(rows)
+        rows.append([METRICS[name].title, *(cell(gain, METRICS[name].digits, "+") for gain in gains)])
+    return table(rows)
 
 
 def _differences(first: dict[str, Any], other: dict[str, Any], name: str) -> list[list[float]]:
     before = {scene["seed"]: scene["values"].get(name, []) for scene in first["scenes"]}
     return [[b - a for a, b in zip(before[scene["seed"]], scene["values"].get(name, []), strict=True)] for scene in other["scenes"]]
-
-
-def _cell(figure: dict[str, float] | None, digits: int, sign: str = "") -> str:
-    return "–" if figure is None else "{mean:{s}.{d}f} [{low:{s}.{d}f}, {high:{s}.{d}f}]".format(s=sign, d=digits, **figure)
-
-
-def _table(rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

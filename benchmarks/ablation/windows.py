@@ -10,6 +10,7 @@ Fréchet distance  of the composites from the true pictures, features of the pro
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,13 @@ from tqdm import tqdm
 from benchmarks.harmony import SHADOW, Harmony, harmonised, still_scores
 from benchmarks.report import figures_of
 from data.scenes import Scene
-from data.source import SceneSource
-from data.world import emoji_world
 from dreamlayer_jax.compositing import composite, from_uint8
 from dreamlayer_jax.metrics.pictures import psnr
 from dreamlayer_jax.pipeline import DreamLayer
 from sample.evaluate.intervals import as_figure, bootstrap_frechet
 from sample.evaluate.probe import load_probe
+from sample.evaluate.report import cell, table
+from sample.evaluate.scenes import held_out_scenes
 from sample.evaluate.scoring import CLEAR
 
 WINDOWS = ((0, 0), (200, 0), (400, 200), (600, 400), (800, 600))
@@ -38,32 +39,30 @@ COLUMNS = {
 }
 
 
-def sweep(weights: str, count: int, first_seed: int, windows: tuple[tuple[int, int], ...] = WINDOWS) -> dict[str, dict[str, Any]]:
+def sweep(weights: str, count: int) -> dict[str, dict[str, Any]]:
     """{"T_H, T'_H": {column: figure}} over the same held-out scenes; (0, 0) is the blend."""
-    model, probe = DreamLayer.from_pretrained(weights), load_probe()
-    source = SceneSource(world=emoji_world(), seeds=range(first_seed, first_seed + count), split="held_out", layers=(2, 3, 4))
-    scenes = [source.scene(n) for n in range(count)]
-    by_k = [[scene for scene in scenes if len(scene.rgba) == k] for k in (2, 3, 4)]
-    truth = probe.features(np.stack([from_uint8(scene.global_rgb) for some in by_k for scene in some]))
-    table = {}
-    for t_h, t_h_end in tqdm(windows, desc="windows"):
-        options = Harmony(weights=weights, t_h=t_h, t_h_end=t_h_end)
-        made = [picture for some in by_k for picture in composites(model, options, some)]
-        scored = [scores(scene, picture) for scene, picture in zip((scene for some in by_k for scene in some), made, strict=True)]
-        features = probe.features(np.stack(made))
-        distance = bootstrap_frechet(list(features[:, None]), list(truth[:, None]))
-        table[f"{t_h}, {t_h_end}"] = figures_of(scored) | ({} if distance is None else {"frechet": as_figure(distance)})
-    return table
+    model, probe, source = DreamLayer.from_pretrained(weights), load_probe(), held_out_scenes(count)
+    scenes = sorted((source.scene(n) for n in range(count)), key=lambda scene: len(scene.rgba))
+    truth = probe.features(np.stack([from_uint8(scene.global_rgb) for scene in scenes]))
+    swept = {}
+    for t_h, t_h_end in tqdm(WINDOWS, desc="windows"):
+        made = composites(model, Harmony(weights=weights, t_h=t_h, t_h_end=t_h_end), scenes)
+        figures = figures_of(scores(scene, picture) for scene, picture in zip(scenes, made, strict=True))
+        distance = bootstrap_frechet(list(probe.features(np.stack(made))[:, None]), list(truth[:, None]))
+        swept[f"{t_h}, {t_h_end}"] = figures | ({} if distance is None else {"frechet": as_figure(distance)})
+    return swept
 
 
 def composites(model: DreamLayer, options: Harmony, scenes: list[Scene]) -> list[np.ndarray]:
-    """Of scenes of one layer count, in [0, 1]; the blends where the window is empty."""
+    """Of scenes in the order of their layer counts, in [0, 1]; the blends where the window is empty."""
     if options.t_h == 0:
         return [composite(from_uint8(scene.rgba)) for scene in scenes]
-    made = []
-    for start in range(0, len(scenes), options.batch):
-        some = scenes[start : start + options.batch]
-        made += list(harmonised(model, options, some, np.stack([scene.rgba for scene in some])))
+    made: list[np.ndarray] = []
+    for _, equal in itertools.groupby(scenes, key=lambda scene: len(scene.rgba)):
+        of_k = list(equal)
+        for start in range(0, len(of_k), options.batch):
+            some = of_k[start : start + options.batch]
+            made += list(harmonised(model, options, some, np.stack([scene.rgba for scene in some])))
     return made
 
 
@@ -78,12 +77,7 @@ def scores(scene: Scene, made: np.ndarray) -> dict[str, list[float]]:
     return values
 
 
-def markdown(table: dict[str, dict[str, Any]]) -> str:
+def markdown(swept: dict[str, dict[str, Any]]) -> str:
     """One row a window."""
     rows = [["T_H, T'_H", *COLUMNS.values()], ["---"] * (1 + len(COLUMNS))]
-    rows += [[window, *(_cell(figures.get(name)) for name in COLUMNS)] for window, figures in table.items()]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _cell(figure: dict[str, float] | None) -> str:
-    return "–" if figure is None else "{mean:.2f} [{low:.2f}, {high:.2f}]".format(**figure)
+    return table(rows + [[window, *(cell(figures.get(name), 2) for name in COLUMNS)] for window, figures in swept.items()])

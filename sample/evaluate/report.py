@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamlayer_jax.export.folder import new_folder
+from sample.evaluate.intervals import Figure
 from sample.evaluate.metrics import SECTIONS, Metric
 from sample.evaluate.scenes import ScenePictures
 from sample.evaluate.sheet import contact_sheet
@@ -29,8 +30,8 @@ def markdown_table(summary: dict[str, Any], metrics: dict[str, Metric]) -> str:
     rows = [heading, ["---"] * len(heading)]
     for name, metric in metrics.items():
         if any(name in facts for facts in summary.values()):
-            rows.append([metric.title, *(_cell(facts[name], metric) if name in facts else NONE for facts in summary.values())])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+            rows.append([metric.title, *(cell(facts.get(name), metric.digits) for facts in summary.values())])
+    return table(rows)
 
 
 def markdown_sections(summary: dict[str, Any]) -> str:
@@ -66,5 +67,11 @@ def write_report(report: dict[str, Any], scenes: Sequence[ScenePictures], folder
         contact_sheet(scenes).save(temporary / "sheet.png", optimize=True)
 
 
-def _cell(figure: dict[str, float], metric: Metric) -> str:
-    return "{mean:.{d}f} [{low:.{d}f}, {high:.{d}f}]".format(d=metric.digits, **figure)
+def cell(figure: Figure | None, digits: int, sign: str = "") -> str:
+    """A figure with its interval; `sign` "+" shows the sign of a gain too."""
+    return NONE if figure is None else "{mean:{s}.{d}f} [{low:{s}.{d}f}, {high:{s}.{d}f}]".format(s=sign, d=digits, **figure)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows, the heading and its rule among them, as a Markdown table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -66,6 +66,16 @@ class Line(Stage):
         return grain.MapDataset.source(x).map(lambda row: {"x": row}).shuffle(seed=1).repeat().batch(4).to_iter_dataset()
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Started(Line):
+    """The same from parameters that somebody else has too."""
+
+    start: Params
+
+    def init(self, rng: jax.Array) -> Params:
+        return self.start
+
+
 class Wide(Line):
     """The same, with 1 MiB that only lies there: its checkpoints are larger than any other file of the run."""
 
@@ -82,6 +92,13 @@ def equal(a: Params, b: Params) -> bool:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Params]:
     workdir = tmp_path_factory.mktemp("whole")
     return workdir, fit(Line(), workdir, LOOP)
+
+
+def test_what_a_run_starts_from_is_still_its_owners_afterwards(tmp_path: Path) -> None:
+    start = Line().init(jax.random.key(0))
+    runs = [fit(Started(start=start), tmp_path / name, LOOP) for name in ("first", "second")]
+    jax.tree.map(np.testing.assert_array_equal, *runs)
+    jax.tree.map(np.testing.assert_array_equal, start, Line().init(jax.random.key(0)))
 
 
 def test_exports_the_average_of_what_learns(uninterrupted: tuple[Path, Params]) -> None:

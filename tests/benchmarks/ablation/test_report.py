@@ -17,7 +17,7 @@ def report(layout: list[float]) -> dict:
     """Two scenes with one object each."""
     scenes = [{"seed": seed, "values": {key: [0.5] for key in PAIRED} | {"layout_iou": [value]}} for seed, value in enumerate(layout)]
     figure = {"mean": float(np.mean(layout)), "low": min(layout), "high": max(layout)}
-    settings = {"count": 2, "steps": 25, "guidance": 2.0, "window": [600, 400]}
+    settings = {"count": 2, "sampling": {"steps": 25, "guidance": 2.0, "window": [600, 400]}}
     return {"settings": settings, "summary": {"all": {"scenes": 2, "layout_iou": figure}}, "scenes": scenes}
 
 
