@@ -1,16 +1,19 @@
 """Harmonisation and moving against truth: do shadows appear where they should, do they follow, do the foregrounds stay.
 
     python -m benchmarks.harmony --weights pocket --count 200
-    python -m benchmarks.harmony --weights pocket --count 60 --own-noise     one design choice turned round
+    python -m benchmarks.harmony --weights pocket --count 60 --lays kept     Eq. 12 as it is written, whatever the model's own way is
 
 True layers of held-out scenes are encoded, harmonised (IRH, Eq. 12) and compared with the true picture, which has the shadows that the
 blend (Eq. 1) of the layers lacks. Every figure has a 95% bootstrap interval over scenes.
 
     shadow closer      scenes whose composite is nearer to the truth than the blend, in mean squared error
                        where shadows take over a tenth of the light
+    shadow energy      how much darker than the blend the composite is there, as a share of how much darker the truth is
     kept               PSNR of the composite against a foreground where it is seen, dB
     shadow follows     scenes of one object, moved by a fifth of the canvas, whose darkening changes as the true
                        shadow moves: the sum of the two changes' product is over 0
+    object named       the same scenes: a probe finds the named object in the moved scene's composite before any other
+    object unchanged   the same scenes: PSNR of the object in the moved scene's composite, moved back, against the composite before, dB
     edited             PSNR of the moved scene's composite, and of its blend, against the composer's rendering of the move, dB
 """
 
@@ -18,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -31,13 +34,14 @@ from data.scenes import Scene, compose
 from data.source import SceneSource
 from data.world import emoji_world
 from dreamlayer_jax.compositing import composite, from_uint8
-from dreamlayer_jax.diffusion.decode import decode_latents
 from dreamlayer_jax.diffusion.denoise import ddim_steps, guidance_contexts, noised
+from dreamlayer_jax.diffusion.encode import encode_pictures
 from dreamlayer_jax.diffusion.harmonize import decode_change, harmonize
 from dreamlayer_jax.metrics.pictures import psnr
 from dreamlayer_jax.pipeline import DreamLayer
 from dreamlayer_jax.prompts import tokenize
 from dreamlayer_jax.tasks.text_to_layers import encode_layers_on_grey
+from sample.evaluate.probe import load_probe
 from sample.evaluate.scenes import FIRST_SEED
 from sample.evaluate.scoring import visible_parts
 
@@ -55,14 +59,10 @@ class Harmony:
     """Of the scenes; settings are chosen on others than the default's."""
     steps: int = 25
     guidance: float | None = None
-    t_h: int = 600
-    t_h_end: int = 400
-    own_noise: bool = False
-    """Lay each foreground in under its own noise."""
-    alone: bool = False
-    """Denoise the fused latent by itself."""
-    decoded: bool = False
-    """Take the decoded latent for the composite, not what it changes in the blend."""
+    t_h: int | None = None
+    """This and the next two: the model's own by default."""
+    t_h_end: int | None = None
+    lays: Literal["kept", "blend"] | None = None
     batch: int = 20
     out: Path | None = None
 
@@ -70,29 +70,30 @@ class Harmony:
 def harmonised(model: DreamLayer, options: Harmony, scenes: list[Scene], rgba: np.ndarray) -> np.ndarray:
     """Composites (n, h, w, 3) in [0, 1] of layers (n, k, h, w, 4), with the scenes' prompts."""
     config = model.config
+    own = config.harmonize
+    start, end = (own if given is None else given for own, given in zip(own.window, (options.t_h, options.t_h_end), strict=True))
+    config = dataclasses.replace(config, harmonize=dataclasses.replace(own, lays=options.lays or own.lays))
     n, k = rgba.shape[:2]
     latents = encode_layers_on_grey(model, rgba.reshape(n * k, *rgba.shape[2:]))
     clean = np.moveaxis(latents.reshape(n, k, *latents.shape[1:]), 1, 0)
     clean = jnp.concatenate([jnp.asarray(clean), jnp.zeros_like(clean[:1])])
-    run = jax.tree.map(jnp.asarray, ddim_steps(config, options.steps).below(options.t_h))
+    run = jax.tree.map(jnp.asarray, ddim_steps(config, options.steps).below(start))
     kept = noised(clean, jax.random.normal(jax.random.key(scenes[0].seed), clean.shape), run)
     tokens = tokenize(model.tokenizer, list(zip(*(scene.prompts for scene in scenes), strict=True)), config.text.max_position_embeddings)
+    blend = jnp.stack([composite(layers) for layers in jnp.asarray(from_uint8(rgba))])
+    blend_latent = encode_pictures(config, model.params["vae"], blend)
     fused = harmonize(
         config,
         model.params["unet"],
         kept,
         jnp.moveaxis(jnp.asarray(from_uint8(rgba[:, 1:, ..., 3])), 1, 0),
+        blend_latent,
         guidance_contexts(config, model.params, tokens, model.empty_ids),
         run,
         jnp.float32(config.guidance if options.guidance is None else options.guidance),
-        t_end=options.t_h_end,
-        alone=options.alone,
-        one_noise=not options.own_noise,
+        t_end=end,
     )
-    if options.decoded:
-        return np.asarray(decode_latents(config, model.params["vae"], fused.clean))
-    blend = jnp.stack([composite(layers) for layers in jnp.asarray(from_uint8(rgba))])
-    return np.clip(np.asarray(blend + decode_change(config, model.params["vae"], fused.clean, blend)), 0, 1)
+    return np.clip(np.asarray(blend + decode_change(config, model.params["vae"], fused.clean, blend_latent)), 0, 1)
 
 
 def still(model: DreamLayer, options: Harmony, scenes: list[Scene]) -> list[dict[str, list[float]]]:
@@ -105,17 +106,19 @@ def still_scores(scene: Scene, made: np.ndarray) -> dict[str, list[float]]:
     """What a composite (h, w, 3) in [0, 1] of a scene's true layers is worth against the true picture."""
     truth, blend = from_uint8(scene.global_rgb), composite(from_uint8(scene.rgba))
     inside = scene.shadow > SHADOW
+    darker = [(blend - picture)[inside].mean() if inside.any() else np.nan for picture in (made, truth)]
     errors = [((picture - truth) ** 2)[inside].mean() if inside.any() else np.nan for picture in (made, blend)]
     seen = zip(scene.rgba[1:], visible_parts(scene.rgba[1:, ..., 3] > 127), strict=True)
     return {
         "shadow_closer": [float(errors[0] < errors[1])] if inside.any() else [],
+        "shadow_energy": [float(darker[0] / darker[1])] if inside.any() else [],
         "kept": [psnr(made, from_uint8(layer[..., :3]), part[..., None]) for layer, part in seen if part.any()],
     }
 
 
 def moved(model: DreamLayer, options: Harmony, scenes: list[Scene]) -> list[dict[str, list[float]]]:
     """Scores of scenes of one object, before and after a move to the side with more room; the composer renders the moved scene for real."""
-    world, after = emoji_world(), []
+    world, probe, after = emoji_world(), load_probe(), []
     for scene in scenes:
         right = scene.boxes[1, 1] + scene.boxes[1, 3] < scene.rgba.shape[1]
         after.append(compose(world, scene.seed, k=2, split="held_out", moves=(MOVE if right else -MOVE,)))
@@ -124,13 +127,29 @@ def moved(model: DreamLayer, options: Harmony, scenes: list[Scene]) -> list[dict
     blends = [np.stack([composite(from_uint8(scene)) for scene in layers]) for layers in rgba]
     darkening = [(blend - made).mean(-1) for blend, made in zip(blends, composites, strict=True)]
     change = np.stack([new.shadow - old.shadow for old, new in zip(scenes, after, strict=True)])
+    read = probe.probabilities(composites[1])[..., :-1].sum((1, 2)).argmax(-1)
     free = (rgba[0][:, 1, ..., 3] < 8) & (rgba[1][:, 1, ..., 3] < 8)
     agreement = ((darkening[1] - darkening[0]) * change * free).sum((1, 2))
     truth = [from_uint8(scene.global_rgb) for scene in after]
     return [
-        {"follows": [float(agree > 0)], "edit": [psnr(made, true)], "edit_blend": [psnr(blend, true)]}
-        for agree, made, blend, true in zip(agreement, composites[1], blends[1], truth, strict=True)
+        {
+            "follows": [float(agreement[n] > 0)],
+            "named": [float(probe.names[read[n]] == scenes[n].names[1])],
+            "unchanged": [moved_back(scenes[n], after[n], composites[0][n], composites[1][n])],
+            "edit": [psnr(composites[1][n], truth[n])],
+            "edit_blend": [psnr(blends[1][n], truth[n])],
+        }
+        for n in range(len(scenes))
     ]
+
+
+def moved_back(before: Scene, after: Scene, made_before: np.ndarray, made_after: np.ndarray) -> float:
+    """PSNR of the one object's pixels in two composites (h, w, 3), the second shifted back by the move, in dB."""
+    (_, left, _, right), (_, new_left, _, new_right) = before.boxes[1], after.boxes[1]
+    shift = new_left - left if min(left, new_left) > 0 else new_right - right  # an edge that the border does not cut
+    solid, new_solid = (scene.rgba[1, ..., 3] > 127 for scene in (before, after))
+    both = solid & np.roll(new_solid, -shift, axis=1)
+    return psnr(np.roll(made_after, -shift, axis=1), made_before, both[..., None])
 
 
 def measure(options: Harmony) -> dict[str, Any]:
@@ -155,8 +174,11 @@ def main(options: Harmony) -> None:
     summary = measure(options)
     words = {
         "shadow_closer": "shadow closer, %",
+        "shadow_energy": "shadow energy, %",
         "kept": "foregrounds kept, dB",
         "follows": "shadow follows, %",
+        "named": "moved object named, %",
+        "unchanged": "moved object unchanged, dB",
         "edit": "edited composite against the scene rendered with the edit, dB",
         "edit_blend": "edited blend against the same, dB",
     }

@@ -138,6 +138,20 @@ class LayeredConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class HarmonizeConfig:
+    """Information Retained Harmonization (§3.3), as it is done where nobody says otherwise."""
+
+    start: int = 600  # T_H of Table 4
+    end: int = 400  # T'_H of Table 4
+    lays: Literal["kept", "blend"] = "kept"  # what is laid in: the kept latents z^i as Eq. 12 has it, or the latent of the blend
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """(T_H, T'_H)."""
+        return self.start, self.end
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DreamLayerConfig:
     """One whole model. `sample_size` is the picture's default side in pixels, `guidance` its default classifier-free guidance weight."""
 
@@ -150,6 +164,7 @@ class DreamLayerConfig:
     layer_decoder: LayerDecoderConfig
     schedule: ScheduleConfig = ScheduleConfig()
     layered: LayeredConfig = LayeredConfig()
+    harmonize: HarmonizeConfig = HarmonizeConfig()
 
     @property
     def side_multiple(self) -> int:
@@ -213,4 +228,5 @@ def pocket() -> DreamLayerConfig:
         ),
         schedule=ScheduleConfig(prediction_type="sample"),
         layered=LayeredConfig(context_block=0, context_layers=1, context_width=64, given_clean=True),
+        harmonize=HarmonizeConfig(end=0, lays="blend"),
     )

@@ -14,7 +14,6 @@ from jaxtyping import UInt8
 
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.decompose import Method
-from dreamlayer_jax.diffusion.harmonize import T_H, T_H_END
 from dreamlayer_jax.diffusion.predict import Params
 from dreamlayer_jax.diffusion.schedule import alphas_cumprod
 from dreamlayer_jax.editing.edits import Edit
@@ -105,7 +104,7 @@ class DreamLayer:
         guidance: float | None = None,
         size: tuple[int, int] | None = None,
         given: Mapping[int, UInt8[np.ndarray, "h w 4"]] | None = None,
-        harmonize: Window | None = (T_H, T_H_END),
+        harmonize: Window | bool = True,
         on_step: Callable[[int], None] | None = None,
     ) -> LayeredImage:
         """Text to layers (paper §9): DDIM with classifier-free guidance, then harmonisation (§3.3).
@@ -119,7 +118,7 @@ class DreamLayer:
             size: height and width in pixels, multiples of `config.side_multiple`; the model's own by default.
             given: layers that are known already (0 the background, 1 the farthest foreground, …), straight RGBA of that size; they
                 stay as they are and the others are made for them. Their prompts are still needed.
-            harmonize: (T_H, T'_H); None leaves the composite out.
+            harmonize: (T_H, T'_H); True is the model's own, False leaves the composite out.
             on_step: called now and then with the number of steps done.
 
         Raises:
@@ -136,7 +135,7 @@ class DreamLayer:
             guidance=self.config.guidance if guidance is None else guidance,
             size=size,
             given=given or {},
-            window=harmonize or (0, 0),
+            window=self.config.harmonize.window if harmonize is True else harmonize or (0, 0),
             on_step=on_step,
         )
 
@@ -148,7 +147,7 @@ class DreamLayer:
         seed: int | None = None,
         steps: int | None = None,
         guidance: float | None = None,
-        harmonize: Window = (T_H, T_H_END),
+        harmonize: Window | None = None,
     ) -> LayeredImage:
         """Edits a scene and harmonises it again (paper §4.4, Eq. 13): shadows follow, cut objects come out whole.
 
@@ -158,7 +157,7 @@ class DreamLayer:
             seed: of the noise of what is made anew; the image's own by default.
             steps: DDIM steps; the image's own by default.
             guidance: the image's own by default, else the model's.
-            harmonize: (T_H, T'_H).
+            harmonize: (T_H, T'_H); the model's own by default.
 
         Raises:
             RequestError: an edit names a layer that is not there, or the model cannot make what is asked for.
@@ -168,7 +167,7 @@ class DreamLayer:
         guidance = image.settings.get("guidance", self.config.guidance) if guidance is None else guidance
         prompts = [layer.prompt for layer in image.layers]
         check_request(background=prompts[0], foregrounds=prompts[1:], seed=seed, steps=steps, guidance=guidance)
-        return edit_layers(self, image, edits, seed=seed, steps=steps, guidance=guidance, window=harmonize)
+        return edit_layers(self, image, edits, seed=seed, steps=steps, guidance=guidance, window=harmonize or self.config.harmonize.window)
 
     def decompose(
         self,

@@ -61,7 +61,7 @@ class EditScene:
             raise RequestError(str(error)) from error
         prompts = [layer.prompt for layer in plan(image, edits)]  # what is wrong with an edit is said before a model is loaded
         model = self.model.load(prompts, default=image.model)
-        edited = model.edit(image, edits, seed=self.seed, harmonize=self.harmonize.window)
+        edited = model.edit(image, edits, seed=self.seed, harmonize=self.harmonize.window(model))
         from dreamlayer_jax.export.scene_folder import write_scene
 
         with new_folder(self.out, overwrite=self.overwrite) as temporary:

@@ -111,7 +111,7 @@ class Generate:
                         guidance=self.guidance,
                         size=(self.height or model.config.sample_size, self.width or model.config.sample_size),
                         given=given,
-                        harmonize=None if self.no_harmonize else self.harmonize.window,
+                        harmonize=not self.no_harmonize and self.harmonize.window(model),
                         on_step=lambda done, i=i: bar.update(i * self.steps + done - bar.n),
                     )
                 )

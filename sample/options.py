@@ -50,14 +50,15 @@ class Model:
 class Harmonize:
     """Harmonisation (IRH)."""
 
-    t_h: int = 600
-    """T_H, the timestep from which the layers are denoised again as one picture."""
-    t_h_end: int = 400
-    """T'_H, the timestep down to which the foregrounds are laid in; below it shadows and contact form freely."""
+    t_h: int | None = None
+    """T_H, the timestep from which the layers are denoised again as one picture; the model's own by default (600 in the paper)."""
+    t_h_end: int | None = None
+    """T'_H, the timestep down to which the foregrounds are laid in (400 in the paper); below it shadows and contact form freely."""
 
-    @property
-    def window(self) -> tuple[int, int]:
-        return self.t_h, self.t_h_end
+    def window(self, model: DreamLayer) -> tuple[int, int]:
+        """(T_H, T'_H) of the options, the model's where they are not given."""
+        start, end = model.config.harmonize.window
+        return start if self.t_h is None else self.t_h, end if self.t_h_end is None else self.t_h_end
 
 
 T = TypeVar("T")

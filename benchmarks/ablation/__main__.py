@@ -18,7 +18,6 @@ import tyro
 from benchmarks.ablation.models import MODELS, Schedule, train_models
 from benchmarks.ablation.report import markdown
 from benchmarks.ablation.windows import sweep
-from dreamlayer_jax.diffusion.harmonize import T_H, T_H_END
 from dreamlayer_jax.export.editor_file import new_file
 from dreamlayer_jax.pipeline import DreamLayer
 from sample.evaluate.measure import measure
@@ -51,7 +50,9 @@ class Ablation:
 def measured(options: Ablation, name: str, model: DreamLayer) -> dict[str, Any]:
     """The evaluation's report on one model; an earlier one with the same training and settings is not made again."""
     folder = options.workdir / "ablation" / name / "report"
-    sampling = Sampling(steps=options.steps, guidance=model.config.guidance, seed=0, batch=options.batch, window=(T_H, T_H_END))
+    sampling = Sampling(
+        steps=options.steps, guidance=model.config.guidance, seed=0, batch=options.batch, window=model.config.harmonize.window
+    )
     settings = {"count": options.count, **dataclasses.asdict(options.schedule), "sampling": dataclasses.asdict(sampling)}
     kept = folder / LISTING
     if kept.is_file() and (report := json.loads(kept.read_text()))["settings"] == json.loads(json.dumps(settings)):

@@ -3,6 +3,7 @@
 whole             PSNR of the composite against the true picture, dB
 in shadow         … where shadows take over a tenth of the light
 elsewhere         … of the background that no shadow falls on and no foreground covers: what is rewritten is lost here
+shadow energy     how much darker than the blend the composite is there, as a share of how much darker the truth is
 shadow closer     scenes whose composite is nearer to the truth than the blend in true shadows, %
 kept              PSNR of the composite against a foreground where it is seen, dB
 Fréchet distance  of the composites from the true pictures, features of the probe
@@ -28,11 +29,12 @@ from sample.evaluate.report import cell, table
 from sample.evaluate.scenes import held_out_scenes
 from sample.evaluate.scoring import CLEAR
 
-WINDOWS = ((0, 0), (200, 0), (400, 200), (600, 400), (800, 600))
+WINDOWS = ((0, 0), (200, 0), (400, 200), (600, 400), (800, 600), (600, 200))
 COLUMNS = {
     "whole": "whole, dB",
     "in_shadow": "in shadow, dB",
     "elsewhere": "elsewhere, dB",
+    "shadow_energy": "shadow energy, share",
     "shadow_closer": "shadow closer, share",
     "kept": "kept, dB",
     "frechet": "Fréchet distance",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -12,6 +10,7 @@ from jaxtyping import Array, Float, Int
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.denoise import Given, Trajectory, ddim_steps, denoise, guidance_contexts, lay, noised
 from dreamlayer_jax.diffusion.predict import Params
+from dreamlayer_jax.diffusion.progress import Progress
 from dreamlayer_jax.prompts import TokenBatch
 
 
@@ -54,7 +53,7 @@ def generate_layers(
     guidance: float = 7.5,
     size: tuple[int, int] | None = None,
     known: KnownLatents | None = None,
-    on_step: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> GeneratedLatents:
     """Text to layers, some of them given or none.
 
@@ -68,7 +67,7 @@ def generate_layers(
         guidance: classifier-free guidance weight; 1 is none.
         size: height and width in pixels; the model's own by default.
         known: layers (or parts of them) that stay as they are, and that the others are made for.
-        on_step: called with the number of steps done, about ten times; the scan is then run in that many equal pieces.
+        progress: is told the steps that are begun, about ten times; the scan is then run in that many equal pieces.
     """
     height, width = size or (config.sample_size, config.sample_size)
     k, batch = tokens.words.shape
@@ -76,7 +75,7 @@ def generate_layers(
     z = starting_noise(config, rng, k + 1, batch, height, width)
     run = ddim_steps(config, steps)
     straight = None if known is None else noised(known.latents, z, run)
-    piece = steps if on_step is None else max(n for n in range(1, max(1, steps // 10) + 1) if steps % n == 0)
+    piece = steps if progress is None else max(n for n in range(1, max(1, steps // 10) + 1) if steps % n == 0)
     states, maps = [], 0.0
     for done in range(0, steps, piece):
         part = slice(done, done + piece)
@@ -84,8 +83,7 @@ def generate_layers(
         out = denoise(config, params["unet"], z, contexts, run[part], jnp.float32(guidance), given)
         z, maps = out.trajectory.clean, maps + out.context_maps.sum(axis=0)
         states.append(out.trajectory.states)
-        if on_step is not None:
-            jax.block_until_ready(z)
-            on_step(done + piece)
+        if progress is not None:
+            progress.begun(done + piece, z)
     clean = z if known is None else lay(known.latents, z, known.mask)
     return GeneratedLatents(trajectory=Trajectory(states=jnp.concatenate(states), clean=clean), context_maps=maps / steps)

@@ -5,9 +5,13 @@ Eq. 12, for t in [T'_H, T_H]:   ẑ^m = ẑ^1 Π_{i≥2} (1 − I_α^i) + Σ_{i�
 z are the latents kept from the layers' own denoising, ẑ this pass's: it starts as the background at T_H, the foregrounds are laid into it
 while t ≥ T'_H, and then it runs free to 0. Editing (Eq. 13) is the same with op(z^i) and op(I_α^i): see `tasks/edit`.
 
-Layers denoised from independent noises do not fuse well where alpha is soft: a z^1 + (1 − a) z^2 has too little noise there, which the
-network takes for haze. With `one_noise` the foregrounds are laid in under the background's noise, √ᾱ_t z_0^i + √(1 − ᾱ_t) ε^1, so that
-ẑ^m is the fused clean latent under ordinary noise.
+Where a latent covers much of an object, its border is no mixture of latents: a latent of half an object is not half its latent. With
+`HarmonizeConfig.lays` "blend", what is laid in is the latent of the layers' blend B (Eq. 1) under the background's noise ε^1,
+
+    ẑ^m = ẑ^1 (1 − c) + (√ᾱ_t E(B) + √(1 − ᾱ_t) ε^1) c,   c = (1 − Π_{i≥2} (1 − I_α^i))^4
+
+which is Eq. 12 where the layers share their noise, the encoder E is linear and alpha is 0 or 1. The power leaves latents that a foreground
+covers in part to contact and shadow, so that it can be laid in to the end.
 """
 
 from __future__ import annotations
@@ -22,12 +26,12 @@ from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.ddim import ddim_step
 from dreamlayer_jax.diffusion.decode import decode_latents
 from dreamlayer_jax.diffusion.denoise import Given, Steps, Trajectory, as_seen, guided_prediction
-from dreamlayer_jax.diffusion.encode import encode_pictures
 from dreamlayer_jax.diffusion.predict import Params
 from dreamlayer_jax.diffusion.schedule import add_noise, noise_of
 from dreamlayer_jax.layer_axis import LayerContext
 
-T_H, T_H_END = 600, 400  # T_H and T'_H of Table 4
+COVERAGE_POWER = 4
+"""Chosen on scenes apart from those that are reported."""
 
 
 def fuse(
@@ -45,30 +49,30 @@ def alpha_at_latent(alpha: Float[Array, "f b H W"], height: int, width: int) -> 
     return jax.image.resize(alpha, (*alpha.shape[:2], height, width), "linear", antialias=True)[..., None]
 
 
-@partial(jax.jit, static_argnames=("config", "t_end", "alone", "one_noise"))
+@partial(jax.jit, static_argnames=("config", "t_end"))
 def harmonize(
     config: DreamLayerConfig,
     unet_params: Params,
     kept: Trajectory,
     alpha: Float[Array, "f b H W"],
+    blend: Float[Array, "b h w c"],
     contexts: LayerContext,
     run: Steps,
     guidance: Float[Array, ""],
-    t_end: int = T_H_END,
-    alone: bool = False,
-    one_noise: bool = True,
+    t_end: int,
 ) -> Trajectory:
     """The second pass, from T_H to 0, of the fused latent ẑ^m in the global slot of the layer batch.
 
     Args:
+        config: the model; `config.harmonize.lays` says what is laid in.
+        unet_params: the UNet's.
         kept: the layer batch's latents over the steps of `run`; the global layer's are not used.
         alpha: the foregrounds' I_α in [0, 1], at the picture's resolution.
+        blend: E(B), the `latent_scaled` of the layers' blend.
         contexts: doubled for guidance.
         run: the steps from T_H down, as many as `kept` has states.
         guidance: classifier-free guidance weight.
         t_end: T'_H, the last timestep at which the foregrounds are laid in.
-        one_noise: lay the foregrounds in under the background's noise; False: as they were kept.
-        alone: denoise ẑ^m by itself, under the global prompt, instead of beside the kept layers.
 
     Returns:
         The trajectory of ẑ^m, without a layer axis: states (s, b, h, w, c) and the clean latent (b, h, w, c).
@@ -76,17 +80,19 @@ def harmonize(
     if len(run.t) == 0:
         raise ValueError("there is no step from T_H down: harmonisation needs a T_H of at least the smallest timestep")
     alphas = alpha_at_latent(alpha, *kept.clean.shape[2:4])
-    contexts = jax.tree.map(lambda x: x[-1:], contexts) if alone else contexts
+    covered = (1 - jnp.prod(1 - alphas, axis=0)) ** COVERAGE_POWER
     is_layer = (jnp.arange(len(kept.clean)) < len(kept.clean) - 1).astype(jnp.float32).reshape(-1, 1, 1, 1, 1)
     given = Given(trajectory=kept, mask=jnp.broadcast_to(is_layer, (*kept.clean.shape[:-1], 1)))
-    noise = noise_of(kept.states[0, :1], kept.clean[:1], run.alpha_t[0])
+    noise = noise_of(kept.states[0, 0], kept.clean[0], run.alpha_t[0])
 
     def step(z: Array, now: tuple[Steps, Array]) -> tuple[Array, Array]:
         at, layers = now
-        foregrounds = add_noise(at.alpha_t, kept.clean[1:-1], noise) if one_noise else layers[1:-1]
-        z = jnp.where(at.t >= t_end, fuse(z, foregrounds, alphas), z)
-        batch = z[None] if alone else jnp.concatenate([layers[:-1], z[None]])
-        seen, t = as_seen(config, batch, at.t, None if alone else given)
+        if config.harmonize.lays == "kept":
+            fused = fuse(z, layers[1:-1], alphas)
+        else:
+            fused = fuse(z, add_noise(at.alpha_t, blend, noise)[None], covered[None])
+        z = jnp.where(at.t >= t_end, fused, z)
+        seen, t = as_seen(config, jnp.concatenate([layers[:-1], z[None]]), at.t, given)
         prediction, _ = guided_prediction(config, unet_params, seen, t, contexts, guidance)
         return ddim_step(config.schedule.prediction_type, z, prediction[-1], at.alpha_t, at.alpha_next), z
 
@@ -96,10 +102,10 @@ def harmonize(
 
 @partial(jax.jit, static_argnames=("config",))
 def decode_change(
-    config: DreamLayerConfig, vae_params: Params, clean: Float[Array, "b h w c"], blend_01: Float[Array, "b H W 3"]
+    config: DreamLayerConfig, vae_params: Params, clean: Float[Array, "b h w c"], blend: Float[Array, "b h w c"]
 ) -> Float[Array, "b H W 3"]:
-    """What harmonisation changed, in pixels: D(ẑ_0) − D(E(B)), B the blend (Eq. 1).
+    """What harmonisation changed, in pixels: D(ẑ_0) − D(E(B)), `blend` being E(B), B the blend (Eq. 1).
 
     The composite is B plus this. What the autoencoder loses is in both decoded pictures alike, so the layers' own detail stays.
     """
-    return decode_latents(config, vae_params, clean) - decode_latents(config, vae_params, encode_pictures(config, vae_params, blend_01))
+    return decode_latents(config, vae_params, clean) - decode_latents(config, vae_params, blend)

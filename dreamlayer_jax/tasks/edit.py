@@ -22,14 +22,14 @@ from dreamlayer_jax.canvas import Canvas
 from dreamlayer_jax.compositing import from_uint8, premultiply, to_uint8, unpremultiply
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.decode import decode_layers
-from dreamlayer_jax.diffusion.denoise import ddim_steps, noised
+from dreamlayer_jax.diffusion.denoise import noised
 from dreamlayer_jax.diffusion.generate import GeneratedLatents, KnownLatents, generate_layers
 from dreamlayer_jax.diffusion.predict import Params
 from dreamlayer_jax.diffusion.schedule import noise_of
 from dreamlayer_jax.editing.edits import Edit, PlannedLayer, plan
 from dreamlayer_jax.editing.placement import cut_then_shown
 from dreamlayer_jax.layered_image import KeptLatents, LayeredImage
-from dreamlayer_jax.tasks.assemble import Window, as_layers, changed_blend, check_window, harmonized
+from dreamlayer_jax.tasks.assemble import Window, as_layers, changed_blend, check_window, harmonized, window_steps
 from dreamlayer_jax.tasks.text_to_layers import encode_layers_on_grey
 
 if TYPE_CHECKING:
@@ -43,14 +43,13 @@ def edit_layers(
     check_window(window, model.config.schedule.num_train_timesteps)
     decoders, planned = model.decoders(), plan(image, edits)
     prompts = [layer.prompt for layer in planned]
-    tokens = model.tokens(prompts, steps)
+    tokens, run = model.tokens(prompts, steps), window_steps(model, steps, window)
     down, side = model.config.vae.downscale, model.config.sample_size
     onto = tuple(down * n for n in image.kept.clean.shape[1:3]) if image.kept is not None else (side, side)
     canvas = Canvas(image.size, onto)
 
     rgba, missing = zip(*(_placed(image, layer) for layer in planned), strict=True)
     clean, noise = _latents(model, image, planned, [canvas.place(pixels) for pixels in rgba], jax.random.key(seed))
-    run = ddim_steps(model.config, steps).below(window[0])
     states = np.array(noised(jnp.asarray(clean), jnp.asarray(noise), jax.tree.map(jnp.asarray, run)).states)
     _put_back_untouched(states, clean, image.kept, planned, np.asarray(run.t))
 
@@ -63,8 +62,7 @@ def edit_layers(
         for i in np.flatnonzero(unknown[:-1].any(axis=(1, 2))):
             layers[i], maps[i] = _completed(model.config, decoders, canvas, made, i, rgba[i], missing[i], maps[i])
             clean[i] = np.asarray(made.latents[i, 0])
-            if len(run.t):
-                states[:, i] = np.asarray(made.trajectory.states[-len(run.t) :, i, 0])
+            states[:, i] = np.asarray(made.trajectory.states[-len(run.t) :, i, 0])
 
     kept = KeptLatents(t=np.asarray(run.t, np.int32), states=states, clean=clean)
     on_canvas = np.stack([canvas.place(pixels) for pixels in layers])

@@ -14,7 +14,6 @@ from dreamlayer_jax.compositing import from_uint8, to_uint8
 from dreamlayer_jax.diffusion.decode import decode_latents, decode_layers
 from dreamlayer_jax.diffusion.decompose import METHODS, Method, decompose_layers, default_method, with_detail
 from dreamlayer_jax.diffusion.encode import encode_pictures
-from dreamlayer_jax.diffusion.harmonize import T_H
 from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.request import RequestError
 from dreamlayer_jax.tasks.assemble import as_layers, keep, mean_maps
@@ -60,5 +59,5 @@ def image_to_layers(
         seed=seed,
         settings={"steps": steps, "guidance": guidance, "method": method},
         model=model.config.name,
-        kept=keep(model, made.trajectory, steps, T_H),
+        kept=keep(model, made.trajectory, steps, model.config.harmonize.start),
     )

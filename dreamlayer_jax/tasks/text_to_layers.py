@@ -14,10 +14,10 @@ from dreamlayer_jax.compositing import from_uint8, over_grey, to_uint8
 from dreamlayer_jax.diffusion.decode import decode_layers
 from dreamlayer_jax.diffusion.encode import encode_pictures
 from dreamlayer_jax.diffusion.generate import KnownLatents, generate_layers
-from dreamlayer_jax.diffusion.harmonize import T_H
+from dreamlayer_jax.diffusion.progress import Progress
 from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.request import RequestError, check_size
-from dreamlayer_jax.tasks.assemble import Window, as_layers, changed_blend, check_window, harmonized, keep, mean_maps
+from dreamlayer_jax.tasks.assemble import Window, as_layers, changed_blend, check_window, harmonized_batch, keep, mean_maps, window_steps
 
 if TYPE_CHECKING:
     from dreamlayer_jax.pipeline import DreamLayer
@@ -42,6 +42,8 @@ def text_to_layers(
     decoders, tokens = model.decoders(), model.tokens(prompts, steps)
     size = size or (model.config.sample_size, model.config.sample_size)
     check_size(model.config, size)
+    run = window_steps(model, steps, window) if window[0] else None
+    progress = Progress(on_step) if on_step is not None else None
     made = generate_layers(
         model.config,
         model.params,
@@ -52,26 +54,26 @@ def text_to_layers(
         guidance=guidance,
         size=size,
         known=known_latents(model, given, len(prompts), size) if given else None,
-        on_step=on_step,
+        progress=progress,
     )
     decoded = decode_layers(model.config, decoders, made.latents)
-    rgba = np.array(to_uint8(decoded.rgba_straight_01))[:, 0]
+    layers, whole, change = to_uint8(decoded.rgba_straight_01), to_uint8(decoded.global_rgb_01), None
     for number, pixels in given.items():
-        rgba[number] = pixels
-    kept = keep(model, made.trajectory, steps, window[0] or T_H)
-    composite = None
-    if window[0]:
-        change, _ = harmonized(model, prompts, kept, rgba, steps=steps, guidance=guidance, window=window)
-        composite = changed_blend(rgba, change)
+        layers = layers.at[number].set(pixels)
+    if run is not None:
+        change, _ = harmonized_batch(model, tokens, made.trajectory.last(len(run.t)), layers, run, guidance=guidance, t_end=window[1])
+    if progress is not None:
+        progress.finish()
+    rgba = np.asarray(layers)[:, 0]
     return LayeredImage(
         layers=as_layers(prompts, rgba),
-        global_rgb=np.asarray(to_uint8(decoded.global_rgb_01))[0],
+        global_rgb=np.asarray(whole)[0],
         context_maps=mean_maps(made.context_maps),
         seed=seed,
         settings={"steps": steps, "guidance": guidance, "harmonize": list(window), "given": sorted(given)},
         model=model.config.name,
-        composite_rgb=composite,
-        kept=kept,
+        composite_rgb=None if change is None else changed_blend(rgba, np.asarray(change)[0]),
+        kept=keep(model, made.trajectory, steps, window[0] or model.config.harmonize.start),
     )
 
 

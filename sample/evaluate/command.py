@@ -107,7 +107,7 @@ class Evaluate:
             guidance=model.config.guidance if self.guidance is None else self.guidance,
             seed=self.seed,
             batch=self.batch,
-            window=None if self.no_harmonize else self.harmonize.window,
+            window=None if self.no_harmonize else self.harmonize.window(model),
         )
         check_model(model, sampling)
         return lambda examples: (generated_pictures(model, sampling, examples), dataclasses.asdict(sampling))

@@ -13,11 +13,10 @@ from tqdm import tqdm
 from data.source import Example
 from dreamlayer_jax.compositing import to_uint8
 from dreamlayer_jax.diffusion.decode import decode_layers
-from dreamlayer_jax.diffusion.denoise import ddim_steps
 from dreamlayer_jax.diffusion.generate import generate_layers
 from dreamlayer_jax.prompts import tokenize
 from dreamlayer_jax.request import RequestError
-from dreamlayer_jax.tasks.assemble import Window, changed_blend, check_window, harmonized_batch
+from dreamlayer_jax.tasks.assemble import Window, changed_blend, check_window, harmonized_batch, window_steps
 from sample.evaluate.probe import SIDE
 from sample.evaluate.scenes import ScenePictures, batches_of_equal_k
 
@@ -46,9 +45,7 @@ def check_model(model: DreamLayer, sampling: Sampling) -> None:
     model.tokens([""], sampling.steps)
     if sampling.window is not None:
         check_window(sampling.window, config.schedule.num_train_timesteps)
-        last = int(ddim_steps(config, sampling.steps).t[-1])
-        if sampling.window[0] < last:
-            raise RequestError(f"T_H is {sampling.window[0]}, but the last of {sampling.steps} steps is at {last}: give at least that")
+        window_steps(model, sampling.steps, sampling.window)
 
 
 def generated_pictures(model: DreamLayer, sampling: Sampling, examples: Sequence[Example]) -> list[ScenePictures]:
@@ -82,9 +79,8 @@ def _generate(
     decoded = decode_layers(config, model.decoders(), made.latents)
     rgba, composites = np.asarray(to_uint8(decoded.rgba_straight_01)), None
     if sampling.window is not None:
-        start, end = sampling.window
-        run = ddim_steps(config, sampling.steps).below(start)
+        run = window_steps(model, sampling.steps, sampling.window)
         kept = made.trajectory.last(len(run.t))
-        change, _ = harmonized_batch(model, tokens, kept, rgba, run, guidance=sampling.guidance, t_end=end)
-        composites = changed_blend(rgba, change)
+        change, _ = harmonized_batch(model, tokens, kept, rgba, run, guidance=sampling.guidance, t_end=sampling.window[1])
+        composites = changed_blend(rgba, np.asarray(change))
     return rgba, np.asarray(to_uint8(decoded.global_rgb_01)), composites

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dreamlayer_jax.diffusion.generate import GeneratedLatents, generate_layers, starting_noise
+from dreamlayer_jax.diffusion.progress import Progress
 from dreamlayer_jax.prompts import TokenBatch
 
 STEPS = 20
@@ -29,7 +30,9 @@ def generate(config, params, scene, empty_ids) -> Any:
 
 def test_a_seed_is_one_result_and_pieces_are_the_whole(generate) -> None:
     done: list[int] = []
-    whole, again, pieces, other = generate(0), generate(0), generate(0, on_step=done.append), generate(1)
+    progress = Progress(done.append)
+    whole, again, pieces, other = generate(0), generate(0), generate(0, progress=progress), generate(1)
+    progress.finish()
     assert whole.latents.shape == (3, 2, 4, 4, 4)
     assert np.isfinite(whole.latents).all()
     jax.tree.map(np.testing.assert_array_equal, again, whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from dreamlayer_jax.compositing import composite
+from dreamlayer_jax.config import HarmonizeConfig
 from dreamlayer_jax.diffusion.denoise import Trajectory, ddim_steps, guidance_contexts, noised
 from dreamlayer_jax.diffusion.harmonize import alpha_at_latent, fuse, harmonize
 from dreamlayer_jax.prompts import TokenBatch
@@ -47,51 +49,57 @@ def test_alpha_at_the_latent_is_the_mean_of_its_pixels() -> None:
 def run(config, params, scene, empty_ids) -> Any:
     """`run(alpha, …)` harmonises one scene of two foregrounds from T_H = 600."""
     ids, words, z = scene(3, b=1)
+    z = jnp.asarray(z)
     contexts = guidance_contexts(config, params, TokenBatch(ids, words), empty_ids)
     steps = jax.tree.map(jnp.asarray, ddim_steps(config, STEPS).below(600))
-    kept = noised(jnp.asarray(z), jnp.asarray(draw(*z.shape, seed=5)), steps)
 
-    def harmonized(alpha: np.ndarray, change: Any = lambda x: x, **options: Any) -> Trajectory:
-        changed = Trajectory(states=change(kept.states), clean=change(kept.clean))
-        return harmonize(config, params["unet"], changed, jnp.asarray(alpha), contexts, steps, jnp.float32(2.0), **options)
+    def harmonized(
+        alpha: np.ndarray, lays: str = "kept", t_end: int = 400, noise: np.ndarray | None = None, blend: np.ndarray | None = None
+    ) -> Trajectory:
+        kept = noised(z, jnp.asarray(draw(*z.shape, seed=5) if noise is None else np.broadcast_to(noise, z.shape)), steps)
+        own = dataclasses.replace(config, harmonize=HarmonizeConfig(lays=lays))
+        soft = alpha_at_latent(jnp.asarray(alpha), *z.shape[2:4])
+        blend = fuse(z[0], z[1:-1], soft) if blend is None else jnp.asarray(blend)
+        return harmonize(own, params["unet"], kept, jnp.asarray(alpha), blend, contexts, steps, jnp.float32(2.0), t_end=t_end)
 
     return harmonized
 
 
-def test_foregrounds_enter_by_their_alpha_within_the_window_only(run) -> None:
+def clear_and_square() -> tuple[np.ndarray, np.ndarray]:
+    """Alphas of two foregrounds that are nowhere, and that fill the upper half."""
     clear, square = np.zeros((2, 1, 8, 8), np.float32), np.zeros((2, 1, 8, 8), np.float32)
     square[:, :, :4] = 1
-    without, fused, never = run(clear), run(square), run(square, t_end=1000)
+    return clear, square
+
+
+@pytest.mark.parametrize("lays", ["kept", "blend"])
+def test_foregrounds_enter_by_their_alpha_within_the_window_only(run, lays: str) -> None:
+    clear, square = clear_and_square()
+    without, fused, never = run(clear, lays), run(square, lays), run(square, lays, t_end=1000)
     assert without.clean.shape == (1, 4, 4, 4)
     assert len(without.states) == 6  # t = 501, 401, …, 1
     np.testing.assert_allclose(never.clean, without.clean, rtol=1e-6)
     assert np.abs(fused.clean - without.clean).max() > 1e-2
 
 
-def test_alone_the_layers_in_their_slots_do_not_matter(run) -> None:
-    clear = np.zeros((2, 1, 8, 8), np.float32)
-
-    def shifted(x: jax.Array) -> jax.Array:
-        return x.at[..., 1:-1, :, :, :, :].add(1.0)
-
-    np.testing.assert_allclose(run(clear, shifted, alone=True).clean, run(clear, alone=True).clean, rtol=1e-6)
-    assert np.abs(run(clear, shifted).clean - run(clear).clean).max() > 1e-3
+def test_what_is_laid_in_is_the_kept_latents_or_the_blends(run) -> None:
+    _, square = clear_and_square()
+    other = draw(1, 4, 4, 4, seed=6)
+    np.testing.assert_array_equal(run(square, "kept", blend=other).clean, run(square, "kept").clean)
+    assert np.abs(run(square, "blend", blend=other).clean - run(square, "blend").clean).max() > 1e-2
 
 
-def test_under_one_noise_the_fused_latent_is_the_fused_scene_under_that_noise(config, run) -> None:
-    soft = np.full((2, 1, 8, 8), 0.5, np.float32)
-    seen: dict[str, jax.Array] = {}
+def test_a_latent_that_is_covered_in_part_is_laid_in_by_the_fourth_power(run) -> None:
+    half, full = np.full((2, 1, 8, 8), 0.0, np.float32), np.full((2, 1, 8, 8), 0.0, np.float32)
+    half[0], full[0] = 0.5, 1.0
+    other = 100 * draw(1, 4, 4, 4, seed=6)
+    first = [run(alpha, "blend", blend=other).states[0] for alpha in (half * 0, half, full)]
+    np.testing.assert_allclose(first[1], first[0] * (1 - 0.5**4) + first[2] * 0.5**4, rtol=1e-4, atol=1e-4)
 
-    def note(x: jax.Array) -> jax.Array:
-        seen[str(x.ndim)] = x
-        return x
 
-    first = run(soft, note, t_end=600)  # never laid in: the first state is the background's own
-    states, clean = seen["6"], seen["5"]
-    np.testing.assert_allclose(first.states[0], states[0, 0], rtol=1e-6)
-    alpha = float(ddim_steps(config, STEPS).below(600).alpha_t[0])
-    noise = (states[0, 0] - np.sqrt(alpha) * clean[0]) / np.sqrt(1 - alpha)
-    half = np.full((2, 1, 4, 4, 1), 0.5, np.float32)
-    laid = fuse(states[0, 0], np.sqrt(alpha) * clean[1:-1] + np.sqrt(1 - alpha) * noise[None], half)
-    expected = np.sqrt(alpha) * fuse(clean[0], clean[1:-1], half) + np.sqrt(1 - alpha) * noise
-    np.testing.assert_allclose(laid, expected, atol=1e-5)
+def test_the_blend_is_eq_12_where_layers_share_their_noise_and_the_encoder_is_linear(run) -> None:
+    opaque, noise = np.zeros((2, 1, 8, 8), np.float32), draw(1, 1, 4, 4, 4, seed=7)
+    opaque[0] = 1
+    kept, blend = run(opaque, "kept", noise=noise), run(opaque, "blend", noise=noise)
+    np.testing.assert_allclose(blend.clean, kept.clean, atol=1e-4)
+    np.testing.assert_allclose(blend.states, kept.states, atol=1e-4)

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.ablation import __main__ as ablation
 from benchmarks.ablation.models import Schedule
+from dreamlayer_jax.config import pocket
 from sample.evaluate.scenes import true_pictures
 
 
@@ -22,7 +23,7 @@ def test_an_earlier_report_counts_only_for_the_same_settings(tmp_path: Path, mon
     monkeypatch.setattr(ablation, "generated_pictures", pictures)
     monkeypatch.setattr(ablation, "measure", lambda *_: ([], {"all": {"scenes": 0}}))
     monkeypatch.setattr(ablation, "load_probe", lambda: types.SimpleNamespace(title="nothing"))
-    model = types.SimpleNamespace(config=types.SimpleNamespace(guidance=2.0))
+    model = types.SimpleNamespace(config=pocket())
     first = ablation.Ablation(workdir=tmp_path, count=3)
     assert ablation.measured(first, "both", model) == ablation.measured(first, "both", model)
     assert made == [(25, 3)]

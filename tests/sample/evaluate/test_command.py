@@ -120,7 +120,7 @@ def test_true_scenes_name_every_object_and_are_at_no_distance_from_themselves(xl
         (("--seed", -1), "seed is -1; give a whole number"),
         (("--guidance", -1), "guidance is -1.0; give a number of at least 0"),
         (("--t-h", 300, "--t-h-end", 400), "the harmonisation window is T_H 300, T'_H 400"),
-        (("--t-h", 0, "--t-h-end", 0, "--steps", 10), "T_H is 0, but the last of 10 steps is at 1: give at least that"),
+        (("--t-h", 0, "--t-h-end", 0, "--steps", 10), "T_H is 0, but the last of 10 steps is at timestep 1: give that at least"),
         (("--clip", "nowhere"), "there is no CLIP model in nowhere"),
         (("--probe", "nowhere"), "there is no probe at nowhere/probe.json"),
     ],

@@ -1,0 +1,38 @@
+"""How far work has come that was handed to the device: JAX gives arrays back before they are computed."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+import jax
+
+AHEAD = 3
+"""Pieces of a run that may wait on the device, so that Python can prepare what follows while they are computed."""
+SECONDS = 0.005
+
+
+class Progress:
+    """Says each piece of a run when it is done, and lets no more than `AHEAD` wait."""
+
+    def __init__(self, on_step: Callable[[int], None]) -> None:
+        """`on_step` is called with the number of steps done."""
+        self._on_step = on_step
+        self._begun: deque[tuple[int, jax.Array]] = deque()
+
+    def begun(self, done: int, result: jax.Array) -> None:
+        """The piece that ends with step `done` was handed over; its result will be `result`."""
+        self._begun.append((done, result))
+        self._wait_for_all_but(AHEAD)
+
+    def finish(self) -> None:
+        """Waits for the last piece."""
+        self._wait_for_all_but(0)
+
+    def _wait_for_all_but(self, some: int) -> None:
+        while len(self._begun) > some:
+            done, result = self._begun.popleft()
+            while not result.is_ready():  # unlike block_until_ready, Ctrl-C can come between
+                time.sleep(SECONDS)
+            self._on_step(done)
