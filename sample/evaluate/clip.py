@@ -9,12 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
-from safetensors import SafetensorError
 
 from dreamlayer_jax.compositing import to_uint8
-from dreamlayer_jax.weights.errors import WeightsError
-
-PIECE = 32  # pictures or prompts at a time
+from sample.evaluate.torch_folder import PIECE, load_folder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,24 +41,8 @@ def load_clip(folder: Path) -> Clip:
     Raises:
         WeightsError: PyTorch is missing, or the folder holds no whole CLIP model with its processor.
     """
-    from transformers import CLIPModel, CLIPProcessor
-    from transformers.utils import is_torch_available
-
-    if not is_torch_available():
-        raise WeightsError("--clip needs PyTorch, which is not installed: pip install torch, or leave --clip out for the probe's features")
-    wanted = "expected is a folder with CLIP's config.json, model.safetensors, tokenizer and image processor"
-    if not (folder / "config.json").is_file():
-        raise WeightsError(f"there is no CLIP model in {folder}; {wanted}")
-    try:
-        model, report = CLIPModel.from_pretrained(folder, use_safetensors=True, local_files_only=True, output_loading_info=True)
-        processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        first = (str(error).strip() or repr(error)).splitlines()[0]
-        raise WeightsError(f"the CLIP model in {folder} cannot be read ({first}); {wanted}") from error
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise WeightsError(f"{folder} lacks {len(missing)} of CLIP's tensors, such as {missing[0]}; {wanted}")
-    return Clip(model=model.eval().requires_grad_(False), processor=processor)
+    model, processor = load_folder(folder, "--clip", "CLIP model", "CLIPModel", "CLIPProcessor")
+    return Clip(model=model, processor=processor)
 
 
 def _rows(pieces: Sequence[Any]) -> Float[np.ndarray, "n d"]:

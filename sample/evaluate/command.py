@@ -45,8 +45,11 @@ class Evaluate:
     """Leave out the harmonised composites and their second pass."""
     harmonize: tyro.conf.OmitArgPrefixes[Harmonize] = HARMONIZE
     clip: Path | None = None
-    """A folder with a CLIP model of transformers: its features for the Fréchet distance instead of the probe's, and CLIP scores.
+    """A folder with a CLIP model of transformers: CLIP scores, and its features for the Fréchet distance instead of the probe's.
     Needs PyTorch."""
+    features: Path | None = None
+    """A folder with a vision model of transformers, such as DINOv2, or of timm, such as Inception (needs timm): its features for the
+    Fréchet distance. Needs PyTorch."""
     probe: Path | None = None
     """The folder of another probe than the one that comes with the program."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -75,10 +78,12 @@ class Evaluate:
         from sample.evaluate.measure import measure
         from sample.evaluate.probe import FOLDER, load_probe
         from sample.evaluate.scenes import held_out_scenes, true_pictures
+        from sample.evaluate.vision import load_vision
 
         probe = load_probe(self.probe or FOLDER)
         clip = None if self.clip is None else load_clip(self.clip)
-        extractor = clip or probe
+        vision = None if self.features is None else load_vision(self.features)
+        extractor, folder = vision or clip or probe, self.features or self.clip
         make = None if self.truth else self._maker()
         source = held_out_scenes(self.count)
         examples = [source[n] for n in range(len(source))]
@@ -90,7 +95,7 @@ class Evaluate:
         report = {
             "measured": "the true scenes" if self.truth else self.model.weights or "pocket",
             "settings": {"count": self.count, **settings},
-            "features": extractor.title if self.clip is None else f"{extractor.title} ({self.clip})",
+            "features": extractor.title if folder is None else f"{extractor.title} ({folder})",
             "generation_seconds": round(seconds, 1),
             "summary": summary,
             "scenes": [dataclasses.asdict(scene) for scene in scored],

@@ -22,7 +22,7 @@ RoleFeatures = dict[str, list[Float[np.ndarray, "n d"]]]
 
 
 class Extractor(Protocol):
-    """Pictures to features: `sample.evaluate.probe.Probe`, `sample.evaluate.clip.Clip`."""
+    """Pictures to features: `sample.evaluate.probe.Probe`, `sample.evaluate.clip.Clip`, `sample.evaluate.vision.Vision`."""
 
     title: str
 

@@ -22,13 +22,13 @@ def measure(
         truth: for the Fréchet distances.
         probe: finds objects.
         features: what the distances are of.
-        clip: adds CLIP scores; then also the features.
+        clip: adds CLIP scores.
     """
     true_of = {scene.seed: scene for scene in truth}
     made = role_features(features, scenes)
     scored = score_scenes(probe, scenes)
     if clip is not None:
-        scored = with_clip_scores(clip, scored, scenes, made)
+        scored = with_clip_scores(clip, scored, scenes, made if clip is features else role_features(clip, scenes))
     summary = summarize(scored)
     true = role_features(features, [true_of[scene.seed] for scene in scenes])
     for group, figures in frechet_figures(made, true, [len(scene.names) for scene in scenes]).items():

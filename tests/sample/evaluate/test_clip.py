@@ -12,7 +12,8 @@ from safetensors.numpy import load_file, save_file
 
 from dreamlayer_jax.compositing import to_uint8
 from dreamlayer_jax.weights.errors import WeightsError
-from sample.evaluate.clip import PIECE, load_clip
+from sample.evaluate.clip import load_clip
+from sample.evaluate.torch_folder import PIECE
 from train.tokenizer import build_tokenizer
 
 
@@ -57,7 +58,7 @@ def test_features_are_those_of_transformers_in_pieces(clip_folder: Path) -> None
 
 
 def test_a_folder_without_a_whole_clip_model_is_named(clip_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"there is no CLIP model in .*nowhere; expected is a folder with CLIP's config\.json"):
+    with pytest.raises(WeightsError, match=r"there is no CLIP model in .*nowhere; expected is a folder with CLIP model's config\.json"):
         load_clip(tmp_path / "nowhere")
 
     def changed(name: str) -> Path:
