@@ -24,7 +24,6 @@ from dreamlayer_jax.diffusion.generate import generate_layers
 from dreamlayer_jax.diffusion.losses import Weighting, map_losses, noise_loss, noise_weight
 from dreamlayer_jax.diffusion.predict import encode_layers, predict
 from dreamlayer_jax.diffusion.schedule import add_noise, alphas_cumprod, target
-from dreamlayer_jax.models.unet_blocks import HIDDEN
 from dreamlayer_jax.prompts import tokenize
 from dreamlayer_jax.weights.init import init_params
 from dreamlayer_jax.weights.layered import is_trained
@@ -56,7 +55,7 @@ class DiffusionStage(Stage):
     with `whole` everything does.
 
     compute: dtype of the UNet's activations; its parameters, and those of the optimizer and the average, are float32.
-    remat: gradient checkpointing; the backward pass keeps the states between the UNet's blocks only and computes the others again.
+    remat: gradient checkpointing; the backward pass keeps the inputs of the UNet's parts only and computes the rest again.
     """
 
     name: str = "diffusion"
@@ -116,10 +115,8 @@ class DiffusionStage(Stage):
 
         z = jnp.where(given[..., None, None, None], clean, jax.vmap(partial(add_noise, alpha))(clean, noise))
         wanted = jax.vmap(partial(target, config.schedule.prediction_type, alpha))(clean, noise)
-        network = partial(predict, config, dtype=jnp.dtype(self.compute))
-        if self.remat:
-            network = jax.checkpoint(network, policy=jax.checkpoint_policies.save_only_these_names(HIDDEN))
-        out = network(params["unet"], z, jnp.where(given, 0, t[None]), layers)
+        seen_t = jnp.where(given, 0, t[None])
+        out = predict(config, params["unet"], z, seen_t, layers, dtype=jnp.dtype(self.compute), remat=self.remat)
         weight = noise_weight(config.schedule.prediction_type, losses.weighting, alpha)
         parts = {"noise": noise_loss(out.sample, wanted, weight, layers.valid & ~given)}
         total = losses.noise * parts["noise"]

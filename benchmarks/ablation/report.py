@@ -47,7 +47,8 @@ What a model has over "neither", on the same prompt sets:
 ## The window (the paper's Table 4)
 
 The {weights} weights, true layers of {window_count} held-out scenes, 25 steps. "Elsewhere" is background that no shadow falls on and no
-foreground covers. (0, 0) is the blend, without harmonisation.
+foreground covers. (0, 0) is the blend, without harmonisation. Eq. 12 lays in the kept latents, "blend" the latent of
+the blend (`HarmonizeConfig`).
 
 {swept}
 """

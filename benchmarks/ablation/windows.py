@@ -12,7 +12,7 @@ Fréchet distance  of the composites from the true pictures, features of the pro
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -29,7 +29,17 @@ from sample.evaluate.report import cell, table
 from sample.evaluate.scenes import held_out_scenes
 from sample.evaluate.scoring import CLEAR
 
-WINDOWS = ((0, 0), (200, 0), (400, 200), (600, 400), (800, 600), (600, 200))
+WINDOWS: tuple[tuple[int, int, Literal["kept", "blend"]], ...] = (
+    (0, 0, "kept"),
+    (200, 0, "kept"),
+    (400, 200, "kept"),
+    (600, 400, "kept"),
+    (800, 600, "kept"),
+    (600, 400, "blend"),
+    (600, 0, "blend"),
+)
+"""T_H, T'_H, and what is laid in: the paper's five, then those of `HarmonizeConfig.lays` "blend"."""
+
 COLUMNS = {
     "whole": "whole, dB",
     "in_shadow": "in shadow, dB",
@@ -42,16 +52,18 @@ COLUMNS = {
 
 
 def sweep(weights: str, count: int) -> dict[str, dict[str, Any]]:
-    """{"T_H, T'_H": {column: figure}} over the same held-out scenes; (0, 0) is the blend."""
+    """{"T_H, T'_H": {column: figure}} over the same held-out scenes, with ", blend" where that is laid in; (0, 0) changes nothing."""
     model, probe, source = DreamLayer.from_pretrained(weights), load_probe(), held_out_scenes(count)
     scenes = sorted((source.scene(n) for n in range(count)), key=lambda scene: len(scene.rgba))
     truth = probe.features(np.stack([from_uint8(scene.global_rgb) for scene in scenes]))
     swept = {}
-    for t_h, t_h_end in tqdm(WINDOWS, desc="windows"):
-        made = composites(model, Harmony(weights=weights, t_h=t_h, t_h_end=t_h_end), scenes)
+    for t_h, t_h_end, lays in tqdm(WINDOWS, desc="windows"):
+        made = composites(model, Harmony(weights=weights, t_h=t_h, t_h_end=t_h_end, lays=lays), scenes)
         figures = figures_of(scores(scene, picture) for scene, picture in zip(scenes, made, strict=True))
         distance = bootstrap_frechet(list(probe.features(np.stack(made))[:, None]), list(truth[:, None]))
-        swept[f"{t_h}, {t_h_end}"] = figures | ({} if distance is None else {"frechet": as_figure(distance)})
+        swept[f"{t_h}, {t_h_end}" + (", blend" if lays == "blend" else "")] = figures | (
+            {} if distance is None else {"frechet": as_figure(distance)}
+        )
     return swept
 
 

@@ -46,11 +46,15 @@ def predict(
     layers: LayerContext,
     where: str | Mesh = "vmap",
     dtype: Any = jnp.float32,
+    remat: bool = False,
 ) -> UNetOutput:
-    """The UNet's prediction for every layer of the layer batch, at one timestep a scene or one a layer; `where` as in `map_layers`."""
+    """The UNet's prediction for every layer of the layer batch, at one timestep a scene or one a layer; `where` as in `map_layers`.
+
+    `dtype` is that of the activations; `remat` is gradient checkpointing.
+    """
 
     def program(axis_names: AxisNames) -> Any:
-        unet = UNet2DCondition(config.unet, config.layered, axis_names, dtype)
+        unet = UNet2DCondition(config.unet, config.layered, axis_names, dtype, remat)
 
         def one_layer(params: Params, z: Array, t: Array, layer: LayerContext) -> UNetOutput:
             return unet.apply({"params": params}, z, t, layer.prompt, layer)

@@ -46,12 +46,16 @@ class TimestepEmbedding(nn.Module):
 
 
 class UNet2DCondition(nn.Module):
-    """Latent, timestep and prompt to prediction. `layered` adds DreamLayer's parameters; `axis_names` is where the layers are mapped."""
+    """Latent, timestep and prompt to prediction. `layered` adds DreamLayer's parameters; `axis_names` is where the layers are mapped.
+
+    `remat` is gradient checkpointing, see `Block`.
+    """
 
     config: UNetConfig
     layered: LayeredConfig | None = None
     axis_names: AxisNames = ()
     dtype: Any = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -71,7 +75,7 @@ class UNet2DCondition(nn.Module):
         """
         widths = self.config.block_out_channels
         with_maps = layer is not None and self.layered is not None and self.layered.context_map
-        place = {"layered": self.layered, "axis_names": self.axis_names, "dtype": self.dtype}
+        place = {"layered": self.layered, "axis_names": self.axis_names, "dtype": self.dtype, "remat": self.remat}
 
         temb = TimestepEmbedding(widths[0], self.dtype, name="time_embedding")(t)
         x = conv3x3(widths[0], self.dtype, "conv_in")(sample)

@@ -6,7 +6,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Int
 
 from dreamlayer_jax.config import LayeredConfig, UNetConfig
@@ -15,27 +14,35 @@ from dreamlayer_jax.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
 from dreamlayer_jax.models.transformer import Transformer2D
 
 Collected = list[tuple[Array, Array]]
-HIDDEN = "unet_hidden"  # names the states between blocks: what gradient checkpointing keeps
 
 
 class Block(nn.Module):
-    """What all three kinds of block share: their place in the network (`level` of `config`) and where the layers are mapped."""
+    """What all three kinds of block share: their place in the network (`level` of `config`) and where the layers are mapped.
+
+    With `remat`, gradient checkpointing: of every residual block and transformer the backward pass keeps the input and computes the rest
+    again.
+    """
 
     config: UNetConfig
     level: int
     layered: LayeredConfig | None = None
     axis_names: AxisNames = ()
     dtype: Any = jnp.float32
+    remat: bool = False
 
     def resnet(self, i: int) -> ResnetBlock2D:
         """The i-th residual block."""
         channels = self.config.block_out_channels[self.level]
-        return ResnetBlock2D(channels, self.config.norm_num_groups, 1e-5, self.dtype, name=f"resnets_{i}")
+        return self._checkpointed(ResnetBlock2D)(channels, self.config.norm_num_groups, 1e-5, self.dtype, name=f"resnets_{i}")
 
     def transformer(self, i: int, up: bool = False, collect: bool = False) -> Transformer2D:
         """The i-th transformer."""
         heads = self.config.heads[self.level]
-        return Transformer2D(self.config, heads, self.layered, self.axis_names, up, collect, self.dtype, name=f"attentions_{i}")
+        kind = self._checkpointed(Transformer2D)
+        return kind(self.config, heads, self.layered, self.axis_names, up, collect, self.dtype, name=f"attentions_{i}")
+
+    def _checkpointed(self, kind: type[nn.Module]) -> type[nn.Module]:
+        return nn.remat(kind) if self.remat else kind
 
 
 class DownBlock(Block):
@@ -54,7 +61,6 @@ class DownBlock(Block):
             if self.config.cross_attention[self.level]:
                 x, found = self.transformer(i, collect=self.collect)(x, prompt, t, layer)
                 collected += found
-            x = checkpoint_name(x, HIDDEN)
             skips.append(x)
         if self.level + 1 < len(self.config.block_out_channels):
             x = Downsample2D(x.shape[-1], dtype=self.dtype, name="downsamplers_0")(x)
@@ -70,7 +76,7 @@ class MidBlock(Block):
         """Returns the hidden states."""
         x = self.resnet(0)(x, temb)
         x, _ = self.transformer(0)(x, prompt, t, layer)
-        return self.resnet(1)(checkpoint_name(x, HIDDEN), temb)
+        return self.resnet(1)(x, temb)
 
 
 class UpBlock(Block):
@@ -92,7 +98,6 @@ class UpBlock(Block):
             x = self.resnet(i)(jnp.concatenate([x, skips.pop()], axis=-1), temb)
             if self.config.cross_attention[self.level]:
                 x, _ = self.transformer(i, up=True)(x, prompt, t, layer, context_map)
-            x = checkpoint_name(x, HIDDEN)
         if self.level > 0:
             x = Upsample2D(x.shape[-1], dtype=self.dtype, name="upsamplers_0")(x)
         return x

@@ -1,4 +1,4 @@
-"""Any vision model by path, for features that other work uses: DINOv2, ResNet, or timm's Inception, as transformers loads them."""
+"""Any vision model of transformers by path (DINOv2, ResNet, …), for features that other work uses."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Vision:
 
 
 def load_vision(folder: Path) -> Vision:
-    """The vision model of a folder as `save_pretrained` and the hub have it, from safetensors. One of timm's needs timm.
+    """The vision model of a folder as `save_pretrained` and the hub have it, from safetensors.
 
     Raises:
         WeightsError: PyTorch is missing, or the folder holds no whole model that reads pictures alone.
