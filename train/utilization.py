@@ -8,16 +8,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-# Dense bfloat16 peaks, FLOP/s, from the makers' data sheets; the first name that is part of the device's own wins.
+# Dense bfloat16 peaks of a JAX device (float16 where it has no bfloat16), FLOP/s, from the makers' data sheets; the first name that is part
+# of the device's own wins.
 PEAKS = {
     "H200": 989e12,
     "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
     "H100": 989e12,
     "GH200": 989e12,
     "B200": 2250e12,
     "A100": 312e12,
     "A10G": 70e12,
     "L40S": 362e12,
+    "L40": 181e12,
     "L4": 121e12,
     "RTX 4090": 165e12,
     "RTX 3090": 71e12,
@@ -28,7 +31,8 @@ PEAKS = {
     "TPU v5p": 459e12,
     "TPU v5": 459e12,
     "TPU v4": 275e12,
-    "TPU v3": 123e12,
+    "TPU v3": 61.5e12,  # a device is a core; a chip has two
+    "TPU v2": 22.5e12,
 }
 _SIDE, _REPEATS = 1024, 5
 
