@@ -59,7 +59,7 @@ def write_scene(image: LayeredImage, folder: Path, *, editor_format: EditorForma
         pictures[entry["context"]] = to_uint8(context_map).repeat(rows, axis=0).repeat(columns, axis=1)
     pictures["sheet.png"] = contact_sheet(image)
     for name, pixels in pictures.items():
-        Image.fromarray(pixels).save(folder / name, optimize=True)
+        Image.fromarray(pixels).save(folder / name)
     others = []
     if image.kept is not None:
         others.append(LATENTS_FILE)
