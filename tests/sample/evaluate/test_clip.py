@@ -76,7 +76,7 @@ def test_a_folder_without_a_whole_clip_model_is_named(clip_folder: Path, tmp_pat
     folder = changed("half")
     tensors = load_file(folder / "model.safetensors")
     save_file({key: tensor for key, tensor in tensors.items() if key != "visual_projection.weight"}, folder / "model.safetensors")
-    with pytest.raises(WeightsError, match=r"lacks 1 of CLIP's tensors, such as visual_projection\.weight"):
+    with pytest.raises(WeightsError, match=r"lacks 1 of the CLIP model's tensors, such as visual_projection\.weight"):
         load_clip(folder)
     folder = changed("unread")
     (folder / "processor_config.json").write_text("{")
