@@ -8,23 +8,28 @@ from collections.abc import Callable
 
 import jax
 
-AHEAD = 3
-"""Pieces of a run that may wait on the device, so that Python can prepare what follows while they are computed."""
-SECONDS = 0.005
+AHEAD = 5.0
+"""Seconds of work that may wait on the device, so that Python can prepare what follows; Ctrl-C ends a program only after them."""
+NAP = 0.005
 
 
 class Progress:
-    """Says each piece of a run when it is done, and lets no more than `AHEAD` wait."""
+    """Says each piece of a run when it is done, and lets no more of them wait than `AHEAD` seconds, by the time the first one takes."""
 
     def __init__(self, on_step: Callable[[int], None]) -> None:
         """`on_step` is called with the number of steps done."""
         self._on_step = on_step
         self._begun: deque[tuple[int, jax.Array]] = deque()
+        self._ahead: int | None = None
 
     def begun(self, done: int, result: jax.Array) -> None:
         """The piece that ends with step `done` was handed over; its result will be `result`."""
         self._begun.append((done, result))
-        self._wait_for_all_but(AHEAD)
+        if self._ahead is None:
+            start = time.monotonic()
+            self.finish()
+            self._ahead = int(AHEAD / max(time.monotonic() - start, NAP))
+        self._wait_for_all_but(self._ahead)
 
     def finish(self) -> None:
         """Waits for the last piece."""
@@ -34,5 +39,5 @@ class Progress:
         while len(self._begun) > some:
             done, result = self._begun.popleft()
             while not result.is_ready():  # unlike block_until_ready, Ctrl-C can come between
-                time.sleep(SECONDS)
+                time.sleep(NAP)
             self._on_step(done)

@@ -1,37 +1,44 @@
-"""Steps are said to be done when they are, in order, and few wait at a time."""
+"""Steps are said to be done when they are, in order, and no more wait than a few seconds' worth."""
 
 from __future__ import annotations
 
-from typing import Any
+import types
+
+import pytest
 
 from dreamlayer_jax.diffusion import progress as module
 from dreamlayer_jax.diffusion.progress import AHEAD, Progress
 
 
-class Pending:
-    """An array that is computed when it has been asked for so many times."""
+class Device:
+    """Computes one piece after the other, each in so many seconds; its clock goes on only while someone sleeps."""
 
-    def __init__(self, asked: int) -> None:
-        self.asked = asked
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.now, self.free = seconds, 0.0, 0.0
 
-    def is_ready(self) -> bool:
-        self.asked -= 1
-        return self.asked < 0
+    def piece(self) -> types.SimpleNamespace:
+        self.free = ready = max(self.free, self.now) + self.seconds
+        return types.SimpleNamespace(is_ready=lambda: self.now >= ready)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
 
 
-def test_pieces_are_said_to_be_done_in_order_and_at_most_so_many_wait(monkeypatch: Any) -> None:
-    done: list[int] = []
-    naps: list[float] = []
-    monkeypatch.setattr(module.time, "sleep", naps.append)
+@pytest.mark.parametrize(("seconds", "ahead"), [(1.0, 4), (2.0, 2), (60.0, 0)])
+def test_pieces_are_said_in_order_and_no_more_wait_than_a_few_seconds_worth(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, ahead: int
+) -> None:
+    device, done = Device(seconds), []
+    monkeypatch.setattr(module, "time", types.SimpleNamespace(sleep=device.sleep, monotonic=lambda: device.now))
     progress = Progress(done.append)
-    for piece in range(1, AHEAD + 1):
-        progress.begun(10 * piece, Pending(2))
-    assert done == []
-    assert naps == []
-    progress.begun(10 * (AHEAD + 1), Pending(2))
-    assert done == [10]
-    assert len(naps) == 2  # waited for the oldest, not for the others
+    progress.begun(1, device.piece())
+    assert done == [1]  # the first is waited for, to know how long one takes
+    for piece in range(2, 10):
+        progress.begun(piece, device.piece())
+        assert done == list(range(1, max(1, piece - ahead) + 1))
+        assert device.free - device.now <= AHEAD
     progress.finish()
-    assert done == [10 * piece for piece in range(1, AHEAD + 2)]
+    assert done == list(range(1, 10))
+    assert device.now >= 9 * seconds
     progress.finish()
-    assert len(done) == AHEAD + 1
+    assert len(done) == 9
