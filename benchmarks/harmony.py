@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,7 @@ from data.scenes import Scene, compose
 from data.source import SceneSource
 from data.world import emoji_world
 from dreamlayer_jax.compositing import composite, from_uint8
+from dreamlayer_jax.config import Lays
 from dreamlayer_jax.diffusion.denoise import ddim_steps, guidance_contexts, noised
 from dreamlayer_jax.diffusion.encode import encode_pictures
 from dreamlayer_jax.diffusion.harmonize import decode_change, harmonize
@@ -62,7 +63,7 @@ class Harmony:
     t_h: int | None = None
     """This and the next two: the model's own by default."""
     t_h_end: int | None = None
-    lays: Literal["kept", "blend"] | None = None
+    lays: Lays | None = None
     batch: int = 20
     out: Path | None = None
 

@@ -137,13 +137,16 @@ class LayeredConfig:
         _require(self.context_map or not self.guided, "guided (Eq. 9) uses the context maps; with context_map=False set guided=False too")
 
 
+Lays = Literal["kept", "blend"]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HarmonizeConfig:
     """Information Retained Harmonization (§3.3), as it is done where nobody says otherwise."""
 
     start: int = 600  # T_H of Table 4
     end: int = 400  # T'_H of Table 4
-    lays: Literal["kept", "blend"] = "kept"  # what is laid in: the kept latents z^i as Eq. 12 has it, or the latent of the blend
+    lays: Lays = "kept"  # what is laid in: the kept latents z^i as Eq. 12 has it, or the latent of the blend
 
     @property
     def window(self) -> tuple[int, int]:

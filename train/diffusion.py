@@ -56,7 +56,7 @@ class DiffusionStage(Stage):
 
     compute: dtype of the UNet's activations; its parameters, and those of the optimizer and the average, are float32.
     remat: gradient checkpointing; the backward pass keeps the inputs of the UNet's parts only and computes the rest again.
-        XLA's CPU compiler undoes it.
+        On a CPU the compiled program saves nothing by it.
     """
 
     name: str = "diffusion"

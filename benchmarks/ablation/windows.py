@@ -12,7 +12,7 @@ Fréchet distance  of the composites from the true pictures, features of the pro
 from __future__ import annotations
 
 import itertools
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -21,6 +21,7 @@ from benchmarks.harmony import SHADOW, Harmony, harmonised, still_scores
 from benchmarks.report import figures_of
 from data.scenes import Scene
 from dreamlayer_jax.compositing import composite, from_uint8
+from dreamlayer_jax.config import Lays
 from dreamlayer_jax.metrics.pictures import psnr
 from dreamlayer_jax.pipeline import DreamLayer
 from sample.evaluate.intervals import as_figure, bootstrap_frechet
@@ -29,7 +30,7 @@ from sample.evaluate.report import cell, table
 from sample.evaluate.scenes import held_out_scenes
 from sample.evaluate.scoring import CLEAR
 
-WINDOWS: tuple[tuple[int, int, Literal["kept", "blend"]], ...] = (
+WINDOWS: tuple[tuple[int, int, Lays], ...] = (
     (0, 0, "kept"),
     (200, 0, "kept"),
     (400, 200, "kept"),

@@ -113,7 +113,7 @@ def _put_back_untouched(
     """Layers that no edit touches keep the very latents they had, if those are of the same timesteps."""
     if kept is None:
         return
-    same = len(t) <= len(kept.t) and len(t) > 0 and np.array_equal(kept.t[-len(t) :], t)
+    same = len(t) <= len(kept.t) and np.array_equal(kept.t[-len(t) :], t)
     for i, layer in enumerate(planned):
         if layer.source is not None and layer.placement.is_identity:
             clean[i] = kept.clean[layer.source]
