@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tyro
 
 from benchmarks.ablation.models import MODELS, Schedule, train_models
@@ -20,6 +21,7 @@ from benchmarks.ablation.report import markdown
 from benchmarks.ablation.windows import sweep
 from dreamlayer_jax.export.editor_file import new_file
 from dreamlayer_jax.pipeline import DreamLayer
+from sample.evaluate.distances import role_features
 from sample.evaluate.measure import measure
 from sample.evaluate.pictures import Sampling, generated_pictures
 from sample.evaluate.probe import load_probe
@@ -58,11 +60,20 @@ def measured(options: Ablation, name: str, model: DreamLayer) -> dict[str, Any]:
     if kept.is_file() and (report := json.loads(kept.read_text()))["settings"] == json.loads(json.dumps(settings)):
         return report
     source, probe = held_out_scenes(options.count), load_probe()
-    examples = [source[n] for n in range(len(source))]
-    scenes = generated_pictures(model, sampling, examples)
-    scored, summary = measure(scenes, [true_pictures(example) for example in examples], probe, probe)
-    scored_scenes = [dataclasses.asdict(scene) for scene in scored]
-    report = {"measured": name, "settings": settings, "features": probe.title, "summary": summary, "scenes": scored_scenes}
+    examples = {example["seed"]: example for example in (source[n] for n in range(len(source)))}
+    scenes = generated_pictures(model, sampling, list(examples.values()))
+    truth = [true_pictures(examples[scene.seed]) for scene in scenes]
+    scored, summary = measure(scenes, truth, probe, probe)
+    made, true = role_features(probe, scenes), role_features(probe, truth)
+    rows = {"true": true["global"], "global": made["global"], "composite": made["composite"]}
+    report = {
+        "measured": name,
+        "settings": settings,
+        "features": probe.title,
+        "summary": summary,
+        "scenes": [dataclasses.asdict(scene) for scene in scored],
+        "whole_pictures": {role: np.concatenate(of_scenes).tolist() for role, of_scenes in rows.items()},
+    }
     write_report(report, scenes, folder, overwrite=True)
     return json.loads(kept.read_text())
 

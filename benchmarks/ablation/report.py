@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from benchmarks.ablation import windows
 from benchmarks.ablation.models import Schedule
-from sample.evaluate.intervals import as_figure, bootstrap
+from sample.evaluate.intervals import Figure, as_figure, bootstrap, bootstrap_frechet_gain
 from sample.evaluate.metrics import METRICS
 from sample.evaluate.report import cell, table
 
@@ -40,7 +42,8 @@ composites by IRH, (T_H, T'_H) = {window}.
 
 {models}
 
-What a model has over "neither", on the same prompt sets:
+What a model has over "neither", on the same prompt sets (of a distance, less is better; its interval is of the difference, the same
+scenes drawn for both models):
 
 {gains}
 
@@ -83,14 +86,22 @@ def _models(reports: dict[str, dict[str, Any]]) -> str:
 
 
 def _gains(reports: dict[str, dict[str, Any]]) -> str:
-    """Differences of each model to the first, scene by scene."""
+    """Differences of each model to the first, on the same scenes; of a Fréchet distance, less is better."""
     first, *others = reports
     rows = [["", *others], ["---"] * (1 + len(others))]
+    for role in ("composite", "global"):
+        gains = [_frechet_gain(reports[first], reports[other], role) for other in others]
+        rows.append([METRICS[f"frechet_{role}"].title, *(cell(gain, METRICS[f"frechet_{role}"].digits, "+") for gain in gains)])
     for name in PAIRED:
         scale = 100 if METRICS[name].share else 1
         gains = [as_figure(bootstrap(_differences(reports[first], reports[other], name)), scale) for other in others]
         rows.append([METRICS[name].title, *(cell(gain, METRICS[name].digits, "+") for gain in gains)])
     return table(rows)
+
+
+def _frechet_gain(first: dict[str, Any], other: dict[str, Any], role: str) -> Figure:
+    rows = (first["whole_pictures"][role], other["whole_pictures"][role], first["whole_pictures"]["true"])
+    return as_figure(bootstrap_frechet_gain(*(np.asarray(features)[:, None] for features in rows)))
 
 
 def _differences(first: dict[str, Any], other: dict[str, Any], name: str) -> list[list[float]]:

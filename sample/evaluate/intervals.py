@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,17 +50,37 @@ def bootstrap_frechet(
     the interval is the draws' spread about their own mean, laid around the distance. The distance's own bias stays: compare only
     distances of equally many pictures.
     """
-
-    def distance(scenes: Sequence[int] | np.ndarray) -> float:
-        return frechet_distance(*(np.concatenate([side[n] for n in scenes]) for side in (made, true)))
-
     if min(sum(len(scene) for scene in side) for side in (made, true)) < 2:
         return None
-    drawn = np.random.default_rng(seed).integers(len(made), size=(draws, len(made)))
-    found = np.array([distance(scenes) for scenes in drawn])
-    middle = max(distance(range(len(made))), 0.0)
+    middle, low, high = _around(lambda scenes: _distance(made, true, scenes), len(made), draws, seed)
+    return max(middle, 0.0), max(low, 0.0), high
+
+
+def bootstrap_frechet_gain(
+    first: Sequence[Float[np.ndarray, "n d"]],
+    other: Sequence[Float[np.ndarray, "n d"]],
+    true: Sequence[Float[np.ndarray, "m d"]],
+    draws: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """How much larger `other`'s Fréchet distance from `true` is than `first`'s, with its 95% interval, as in `bootstrap_frechet`.
+
+    A draw takes the same scenes on all sides, so what makes a set of scenes hard for both models cancels. Needs two pictures a side.
+    """
+    return _around(lambda scenes: _distance(other, true, scenes) - _distance(first, true, scenes), len(true), draws, seed)
+
+
+def _distance(made: Sequence[np.ndarray], true: Sequence[np.ndarray], scenes: Sequence[int] | np.ndarray) -> float:
+    return frechet_distance(*(np.concatenate([side[n] for n in scenes]) for side in (made, true)))
+
+
+def _around(statistic: Callable[[Sequence[int] | np.ndarray], float], scenes: int, draws: int, seed: int) -> tuple[float, float, float]:
+    """The statistic of all scenes, and its draws' 95% spread about their own mean, laid around it."""
+    drawn = np.random.default_rng(seed).integers(scenes, size=(draws, scenes))
+    found = np.array([statistic(some) for some in drawn])
+    middle = statistic(range(scenes))
     low, high = np.percentile(found, [2.5, 97.5]) - found.mean() + middle
-    return middle, max(float(low), 0.0), float(high)
+    return float(middle), float(low), float(high)
 
 
 def groups_of(ks: Sequence[int]) -> dict[str, list[int]]:

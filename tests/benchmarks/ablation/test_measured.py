@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from pathlib import Path
 
@@ -18,14 +19,20 @@ def test_an_earlier_report_counts_only_for_the_same_settings(tmp_path: Path, mon
 
     def pictures(_model: object, sampling: ablation.Sampling, examples: list) -> list:
         made.append((sampling.steps, len(examples)))
-        return [true_pictures(example) for example in examples]
+        true = [true_pictures(example) for example in examples]
+        return [dataclasses.replace(scene, composite_rgb=scene.global_rgb) for scene in reversed(true)]
 
     monkeypatch.setattr(ablation, "generated_pictures", pictures)
     monkeypatch.setattr(ablation, "measure", lambda *_: ([], {"all": {"scenes": 0}}))
-    monkeypatch.setattr(ablation, "load_probe", lambda: types.SimpleNamespace(title="nothing"))
+    probe = types.SimpleNamespace(title="brightness", features=lambda rgb_01: rgb_01.mean((1, 2)))
+    monkeypatch.setattr(ablation, "load_probe", lambda: probe)
     model = types.SimpleNamespace(config=pocket())
     first = ablation.Ablation(workdir=tmp_path, count=3)
-    assert ablation.measured(first, "both", model) == ablation.measured(first, "both", model)
+    report = ablation.measured(first, "both", model)
+    assert report == ablation.measured(first, "both", model)
+    rows = report["whole_pictures"]
+    assert rows["composite"] == rows["global"] == rows["true"]  # scene by scene, in the order of the made ones
+    assert len({tuple(row) for row in rows["true"]}) == 3
     assert made == [(25, 3)]
     for options in (
         ablation.Ablation(workdir=tmp_path, count=2),

@@ -18,7 +18,9 @@ def report(layout: list[float]) -> dict:
     scenes = [{"seed": seed, "values": {key: [0.5] for key in PAIRED} | {"layout_iou": [value]}} for seed, value in enumerate(layout)]
     figure = {"mean": float(np.mean(layout)), "low": min(layout), "high": max(layout)}
     settings = {"count": 2, "sampling": {"steps": 25, "guidance": 2.0, "window": [600, 400]}}
-    return {"settings": settings, "summary": {"all": {"scenes": 2, "layout_iou": figure}}, "scenes": scenes}
+    brightness = {"true": [[0.0], [1.0]], "global": [[0.0], [1.0]], "composite": [[layout[0]], [layout[0] + 1]]}
+    summary = {"all": {"scenes": 2, "layout_iou": figure}}
+    return {"settings": settings, "summary": summary, "scenes": scenes, "whole_pictures": brightness}
 
 
 def test_the_report_has_every_model_and_its_gain_scene_by_scene() -> None:
@@ -30,6 +32,8 @@ def test_the_report_has_every_model_and_its_gain_scene_by_scene() -> None:
     assert "|  | LSSA | CACA | both |" in text
     assert "| layout agreement, mean alpha IoU | 0.30 [0.20, 0.40] | 0.40 [0.30, 0.50] |" in text
     assert "| layout agreement, mean alpha IoU | +0.10 [+0.10, +0.10] | +0.20 [+0.20, +0.20] | +0.30 [+0.30, +0.30] |" in text
+    # (0.3² - 0.2²), (0.4² - 0.2²), (0.5² - 0.2²): the means' distances, as the spreads are equal in every draw
+    assert "| Fréchet distance: IRH composite | +0.050 [+0.050, +0.050] | +0.120 [+0.120, +0.120] | +0.210 [+0.210, +0.210] |" in text
     assert "| 600, 400 | 1.00 [0.50, 1.50] | – |" in text
 
 

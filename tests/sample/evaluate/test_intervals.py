@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sample.evaluate.intervals import SceneScores, bootstrap, bootstrap_frechet, groups_of, summarize
+from sample.evaluate.intervals import SceneScores, bootstrap, bootstrap_frechet, bootstrap_frechet_gain, groups_of, summarize
 
 
 def test_the_bootstrap_interval_agrees_with_the_normal_one():
@@ -51,6 +51,19 @@ def test_a_set_is_at_no_distance_from_itself_and_draws_take_the_same_scenes_on_b
 def test_a_single_picture_has_no_distance():
     one = features(np.random.default_rng(0), 1)
     assert bootstrap_frechet(one, one) is None
+
+
+def test_a_gain_of_distance_is_told_where_the_intervals_of_the_two_distances_overlap():
+    rng = np.random.default_rng(0)
+    true = features(rng, 60)
+    first = [rng.normal(0.6, 1, rows.shape) for rows in true]
+    other = [rows - 0.15 for rows in first]
+    of_first, of_other = (bootstrap_frechet(made, true) for made in (first, other))
+    assert of_other[2] > of_first[1]
+    middle, low, high = bootstrap_frechet_gain(first, other, true, draws=100)
+    assert middle == pytest.approx(of_other[0] - of_first[0])
+    assert low < middle < high < 0
+    assert bootstrap_frechet_gain(first, first, true, draws=20) == pytest.approx((0, 0, 0), abs=1e-9)
 
 
 def scored(k: int, **values: list[float]) -> SceneScores:
