@@ -3,7 +3,7 @@
     python -m benchmarks.train_probe train
     python -m benchmarks.train_probe score-truth
 
-`train` reads the rendered training scenes of the pocket run (`python -m train --config pocket` renders them).
+`train` reads the rendered training scenes of the pocket run, and renders those that are not there.
 """
 
 from __future__ import annotations
@@ -34,16 +34,18 @@ from sample.evaluate.scoring import score_scenes
 from train.configs.pocket import PocketTraining
 from train.optimizer import OptimizerConfig, make_optimizer
 from train.run_facts import git_commit
-from train.scene_cache import open_scene_cache
+from train.scene_cache import build_scene_cache, open_scene_cache
+
+SOFTEST = 4  # passes of `binomial`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Train:
-    """Trains the probe on rendered training scenes: half global pictures, the others single layers."""
+    """Trains the probe on rendered training scenes: five in eight global pictures, the others single layers."""
 
     scenes: Path = Path("runs/pocket/scenes")
     out: Path = FOLDER
-    steps: int = 600
+    steps: int = 2_400
     batch: int = 32
     seed: int = 0
     truth_scenes: int = 200
@@ -66,17 +68,17 @@ def pixel_classes(rgba: np.ndarray, classes: Sequence[int], nothing: int) -> Int
 
 
 def training_batch(shards: Sequence[Any], index: dict[str, int], rng: np.random.Generator, batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (b, h, w, 3) float32 in [0, 1] and their pixel classes (b, h, w): half global, 3/8 foregrounds on grey, 1/8 backgrounds."""
+    """Pictures (b, h, w, 3) float32 in [0, 1] and their pixel classes (b, h, w): 5/8 global, 1/4 foregrounds on grey, 1/8 backgrounds."""
     pictures, targets = [], []
     for n in range(batch):
         shard = shards[rng.integers(len(shards))]
         scene = int(rng.integers(len(shard.rgba)))
         classes = [index[name] for name in shard.names[scene][1:]]
-        if n < batch // 2:
+        if n < batch * 5 // 8:
             pictures.append(from_uint8(np.asarray(shard.global_rgb[scene])))
             targets.append(pixel_classes(shard.rgba[scene, 1:], classes, len(index)))
             continue
-        layer = 0 if n < batch * 5 // 8 else int(rng.integers(1, shard.k))
+        layer = 0 if n < batch * 6 // 8 else int(rng.integers(1, shard.k))
         rgba = np.asarray(shard.rgba[scene, layer])
         pictures.append(over_grey(from_uint8(rgba)))
         targets.append(pixel_classes(rgba[None], classes[layer - 1 : layer], len(index)) if layer else np.full(rgba.shape[:2], len(index)))
@@ -84,17 +86,24 @@ def training_batch(shards: Sequence[Any], index: dict[str, int], rng: np.random.
 
 
 def augment(rgb_01: Float[Array, "b h w 3"], key: Array) -> Float[Array, "b h w 3"]:
-    """Blurred, tinted, noisy: a generator's pictures are softer than rendered ones."""
+    """Blurred (by up to a Gaussian's 1.4 pixels), tinted, noisy: a generator's pictures are softer than rendered ones."""
     soft, gain, shift, noise, strength = jax.random.split(key, 5)
     b = rgb_01.shape[0]
-    blurred = rgb_01
-    for axis in (1, 2):
-        blurred = 0.5 * blurred + 0.25 * (jnp.roll(blurred, 1, axis) + jnp.roll(blurred, -1, axis))
-    weight = jax.random.uniform(soft, (b, 1, 1, 1))
-    x = rgb_01 + weight * (blurred - rgb_01)
+    softness = jax.random.uniform(soft, (b, 1, 1, 1), maxval=SOFTEST)
+    x, blurred = jnp.zeros_like(rgb_01), rgb_01
+    for passes in range(SOFTEST + 1):
+        x = x + jnp.maximum(0, 1 - jnp.abs(softness - passes)) * blurred
+        blurred = binomial(binomial(blurred, 1), 2)
     x = x * jax.random.uniform(gain, (b, 1, 1, 3), minval=0.9, maxval=1.1) + 0.05 * jax.random.normal(shift, (b, 1, 1, 1))
     x = x + 0.06 * jax.random.uniform(strength, (b, 1, 1, 1)) * jax.random.normal(noise, x.shape)
     return jnp.clip(x, 0, 1)
+
+
+def binomial(x: Float[Array, "b h w c"], axis: int) -> Float[Array, "b h w c"]:
+    """One pass of (1, 2, 1) / 4 along an axis, edges repeated; its variance is half a pixel squared."""
+    padded = jnp.pad(x, [(int(n == axis), int(n == axis)) for n in range(x.ndim)], mode="edge")
+    before, after = (jax.lax.slice_in_dim(padded, start, start + x.shape[axis], axis=axis) for start in (0, 2))
+    return 0.5 * x + 0.25 * (before + after)
 
 
 def truth_report(probe: Probe, count: int) -> dict[str, Any]:
@@ -108,6 +117,7 @@ def train(arguments: Train) -> None:
     """Trains, measures on held-out truth, saves."""
     names = tuple(cutout.name for cutout in emoji_world().cutouts)
     index = {name: number for number, name in enumerate(names)}
+    build_scene_cache(PocketTraining().scenes, arguments.scenes)
     shards = open_scene_cache(PocketTraining().scenes, arguments.scenes)
     net = ProbeNet(len(names) + 1)
     params = net.init(jax.random.key(arguments.seed), jnp.zeros((1, SIDE, SIDE, 3)))["params"]

@@ -24,29 +24,30 @@ from dreamlayer_jax.weights.errors import WeightsError
 FOLDER = Path(__file__).parent / "probe_weights"
 SIDE = 64
 PIECE = 64  # pictures at a time
-PATCH = 4
 
 
 class ProbeNet(nn.Module):
-    """Pixels to logits: 16x16 tokens of 4x4 pixels, a stage at 8x8 for context, back with a skip."""
+    """Pixels to logits, a small U-Net: 2x2 pixels a token at first, then 4x4, then 8x8 for context, and back with skips."""
 
     classes: int
-    fine: int = 64
-    coarse: int = 96
+    widths: tuple[int, ...] = (32, 64, 96)
 
     @nn.compact
     def __call__(self, rgb_01: Float[Array, "b h w 3"]) -> Float[Array, "b h w n"]:
-        fold = partial(rearrange, pattern="b (h p) (w q) c -> b h w (p q c)")
-        unfold = partial(rearrange, pattern="b h w (p q c) -> b (h p) (w q) c")
-        x = nn.Dense(self.fine, name="patch")(fold(rgb_01 * 2 - 1, p=PATCH, q=PATCH))
-        x = skip = self._residual(x, "fine_in")
-        x = nn.Dense(self.coarse, name="down")(fold(x, p=2, q=2))
+        fold = partial(rearrange, pattern="b (h p) (w q) c -> b h w (p q c)", p=2, q=2)
+        unfold = partial(rearrange, pattern="b h w (p q c) -> b (h p) (w q) c", p=2, q=2)
+        x, skips = nn.Dense(self.widths[0], name="patch")(fold(rgb_01 * 2 - 1)), []
+        for number, width in enumerate(self.widths[1:]):
+            x = self._residual(x, f"in_{number}")
+            skips.append(x)
+            x = nn.Dense(width, name=f"fold_{number}")(fold(x))
         for number in range(3):
             x = self._residual(x, f"coarse_{number}")
         self.sow("intermediates", "pooled", x.mean(axis=(1, 2)))
-        x = unfold(nn.Dense(4 * self.fine, name="up")(x), p=2, q=2) + skip
-        x = nn.RMSNorm(name="norm_out")(self._residual(x, "fine_out"))
-        return unfold(nn.Dense(PATCH * PATCH * self.classes, name="logits")(x), p=PATCH, q=PATCH)
+        for number, skip in reversed(list(enumerate(skips))):
+            x = unfold(nn.Dense(4 * skip.shape[-1], name=f"unfold_{number}")(x)) + skip
+            x = self._residual(x, f"out_{number}")
+        return unfold(nn.Dense(4 * self.classes, name="logits")(nn.RMSNorm(name="norm_out")(x)))
 
     def _residual(self, x: Array, name: str) -> Array:
         y = nn.Conv(x.shape[-1], (3, 3), name=f"{name}_conv1")(nn.silu(nn.RMSNorm(name=f"{name}_norm1")(x)))
