@@ -2,8 +2,8 @@
 
     python -m benchmarks.ablation --workdir runs/pocket
 
-Trains what is not trained yet (`models.py`; the workdir needs the autoencoder and the layer decoder of `python -m train --config pocket`),
-measures the models that are not measured yet, sweeps the window, and writes the report. Stopped, the same command goes on from there.
+Renders scenes and trains what is not there yet (`models.py`), measures the models that are not measured yet, sweeps the window, and writes
+the report. Stopped, the same command goes on from there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Ablation:
     """Trains and measures the four models of Table 3, and sweeps the window of Table 4 on a whole model."""
 
     workdir: Path
-    """Of `python -m train --config pocket`; the models go to `ablation/` in it."""
+    """Of `python -m train --config pocket`, whose scenes are taken, or a new one; the models go to `ablation/` in it."""
     schedule: Schedule = Schedule()
     count: int = 200
     """Held-out prompt sets for each model."""
@@ -45,7 +45,7 @@ class Ablation:
     window_count: int = 96
     """Held-out scenes for each window."""
     weights: str = "pocket"
-    """The model whose window is swept."""
+    """The model that all four go on from, and whose window is swept."""
     out: Path = Path("benchmarks/ablation.md")
 
 
@@ -55,7 +55,12 @@ def measured(options: Ablation, name: str, model: DreamLayer) -> dict[str, Any]:
     sampling = Sampling(
         steps=options.steps, guidance=model.config.guidance, seed=0, batch=options.batch, window=model.config.harmonize.window
     )
-    settings = {"count": options.count, **dataclasses.asdict(options.schedule), "sampling": dataclasses.asdict(sampling)}
+    settings = {
+        "count": options.count,
+        "weights": options.weights,
+        **dataclasses.asdict(options.schedule),
+        "sampling": dataclasses.asdict(sampling),
+    }
     kept = folder / LISTING
     if kept.is_file() and (report := json.loads(kept.read_text()))["settings"] == json.loads(json.dumps(settings)):
         return report
@@ -80,7 +85,7 @@ def measured(options: Ablation, name: str, model: DreamLayer) -> dict[str, Any]:
 
 def main(options: Ablation) -> None:
     """Writes the report, atomically."""
-    models = train_models(options.schedule, PocketTraining(), options.workdir, LoopConfig(checkpoint_every=100))
+    models = train_models(options.schedule, PocketTraining(), options.weights, options.workdir, LoopConfig(checkpoint_every=100))
     reports = {name: measured(options, name, models[name]) for name in MODELS}
     windows = sweep(options.weights, options.window_count)
     with new_file(options.out, overwrite=True) as temporary:

@@ -1,7 +1,7 @@
 """The models of the ablation (the paper's Table 3), trained equally: neither part, LSSA alone, CACA alone, both.
 
-The paper's four start from Stable Diffusion 1.5, which makes single pictures. Ours start from one base in its place: the pocket's network,
-trained from random on the same scenes with both parts off, so that every layer, the global one too, is made alone from its own prompt.
+The paper's four start from Stable Diffusion 1.5, which makes good single pictures. Ours start from one base in its place: trained weights,
+without their context maps, trained on with both parts off, so that every layer, the global one too, is made alone from its own prompt.
 Each of the four then goes on from there, on the same batches, with the same noise, optimizer and number of steps.
 """
 
@@ -18,9 +18,10 @@ from dreamlayer_jax.pipeline import DreamLayer
 from dreamlayer_jax.weights.init import init_params
 from train.configs.pocket import PocketTraining
 from train.diffusion import DiffusionStage
-from train.export import load_params
 from train.given import GivenShares
+from train.latents import build_latent_cache, open_latents
 from train.loop import LoopConfig, fit
+from train.scene_cache import build_scene_cache
 from train.stage import Params
 
 MODELS = ("neither", "LSSA", "CACA", "both")
@@ -30,8 +31,9 @@ MODELS = ("neither", "LSSA", "CACA", "both")
 class Schedule:
     """How long the models are trained, from the base on."""
 
-    base_steps: int = 900
-    steps: int = 550
+    base_steps: int = 450
+    """Of the base, after those of the weights that it starts from."""
+    steps: int = 450
     """Of each model, after the base's."""
     images: int = 24
     """Layer images a step."""
@@ -43,31 +45,40 @@ def with_parts(name: str, config: LayeredConfig) -> LayeredConfig:
     return dataclasses.replace(config, layer_shared=lssa, context_map=caca, guided=lssa and caca, given_clean=False)
 
 
-def train_models(schedule: Schedule, training: PocketTraining, workdir: Path, loop: LoopConfig = LoopConfig()) -> dict[str, DreamLayer]:
-    """{name: model}. Goes on from where `workdir/ablation` is; needs the workdir's trained autoencoder and layer decoder."""
-    training.prepare("diffusion", workdir)
-    decoders = {
-        network: load_params(workdir / stage / "params.safetensors")[network]
-        for stage, network in (("autoencoder", "vae"), ("layer_decoder", "layer_decoder"))
-    }
-    stage = training.diffusion(workdir)
-    stage = dataclasses.replace(
-        stage, whole=True, images_per_batch=schedule.images, losses=dataclasses.replace(stage.losses, given=GivenShares())
+def train_models(schedule: Schedule, training: PocketTraining, weights: str, workdir: Path, loop: LoopConfig) -> dict[str, DreamLayer]:
+    """{name: model}, on the scenes of `training`, from `weights` on, whose autoencoder and layer decoder all have.
+
+    Goes on from where `workdir/ablation` is.
+    """
+    trained, latents = DreamLayer.from_pretrained(weights), workdir / "ablation" / "latents"
+    build_scene_cache(training.scenes, workdir / "scenes")
+    build_latent_cache(trained.config, trained.params["vae"], training.scenes, workdir / "scenes", latents)
+    stage = DiffusionStage(
+        config=trained.config,
+        tokenizer=trained.tokenizer,
+        sources=open_latents(latents),
+        picture_prompts=training.picture_prompts,
+        vae_params=trained.params["vae"],
+        steps=0,
+        whole=True,
+        images_per_batch=schedule.images,
+        losses=dataclasses.replace(training.diffusion_losses, given=GivenShares()),
+        optimizer_config=training.diffusion_optimizer,
     )
-    base = fit(variant(stage, "base", None, schedule.base_steps), workdir, loop, schedule)
+    base = fit(variant(stage, "base", trained.params, schedule.base_steps), workdir, loop, schedule)
     models = {}
     for name in MODELS:
         one = variant(stage, name, base, schedule.steps)
         params = fit(one, workdir, loop, schedule)
-        models[name] = DreamLayer(config=one.config, params=params | decoders, tokenizer=stage.tokenizer)
+        decoders = {network: trained.params[network] for network in ("vae", "layer_decoder")}
+        models[name] = DreamLayer(config=one.config, params=params | decoders, tokenizer=trained.tokenizer)
     return models
 
 
-def variant(stage: DiffusionStage, name: str, base: Params | None, steps: int) -> DiffusionStage:
-    """`stage` for one model; what the base does not have starts at random."""
+def variant(stage: DiffusionStage, name: str, start: Params, steps: int) -> DiffusionStage:
+    """`stage` for the base or a model, from `start`'s parameters: what `start` lacks begins at random, what the model lacks is left out."""
     config = dataclasses.replace(stage.config, layered=with_parts(name, stage.config.layered))
-    start = None
-    if base is not None:
-        fresh = init_params(config, jax.random.key(0), ("unet", "text_encoder", "layer_assign"))
-        start = unflatten_dict(flatten_dict(fresh) | flatten_dict(base))
-    return dataclasses.replace(stage, name=f"ablation/{name}", config=config, start=start, steps=steps)
+    fresh = init_params(config, jax.random.key(0), ("unet", "text_encoder", "layer_assign"))
+    there = flatten_dict(start)
+    chosen = unflatten_dict({path: there.get(path, leaf) for path, leaf in flatten_dict(fresh).items()})
+    return dataclasses.replace(stage, name=f"ablation/{name}", config=config, start=chosen, steps=steps)

@@ -35,8 +35,9 @@ Written by
 
 ## The parts (the paper's Table 3)
 
-The pocket's network at 64×64 pixels. One base, {schedule.base_steps} steps with both parts off, stands in for Stable Diffusion; each
-model goes on from it for {schedule.steps} steps of {schedule.images} layer images, on the same batches with the same noise, no layer given.
+One base stands in for Stable Diffusion: the {weights} weights without their context maps, trained on for {schedule.base_steps}
+steps with both parts off. Each model goes on from it for {schedule.steps} steps of {schedule.images} layer images, everything
+learning, on the same batches with the same noise, no layer given.
 {made[count]} held-out prompt sets, {sampling[steps]} steps, guidance {sampling[guidance]}, the same starting noise for all;
 composites by IRH, (T_H, T'_H) = {window}.
 

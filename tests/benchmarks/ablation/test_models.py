@@ -21,16 +21,18 @@ def test_parts(name: str, parts: tuple[bool, bool, bool]) -> None:
     assert not config.given_clean
 
 
-def test_a_model_starts_from_the_base_and_everything_learns() -> None:
+def test_base_and_models_go_on_from_what_they_are_given_and_everything_learns() -> None:
     stage = DiffusionStage(config=pocket(), tokenizer=None, sources={}, picture_prompts=(), vae_params={}, steps=7, whole=True)
-    first = variant(stage, "base", None, 3)
-    assert (first.name, first.steps, first.start) == ("ablation/base", 3, None)
-    assert not first.config.layered.layer_shared
-    base = init_params(first.config, jax.random.key(1), ("unet", "text_encoder", "layer_assign"))
-    both = variant(stage, "both", base, 5)
-    started, before = flatten_dict(both.init(jax.random.key(2))), flatten_dict(base)
-    assert all(np.array_equal(started[path], leaf) for path, leaf in before.items())
-    added = set(started) - set(before)
-    assert added
-    assert {path[:2] for path in added} == {("unet", "context_maps")}
-    assert all(both.trainable(path) for path in started)
+    weights = init_params(pocket(), jax.random.key(1), ("unet", "text_encoder", "layer_assign"))
+    base = variant(stage, "base", weights, 3)
+    assert (base.name, base.steps) == ("ablation/base", 3)
+    assert not base.config.layered.layer_shared
+    both = variant(stage, "both", base.init(jax.random.key(2)), 5)
+    before, of_base, of_both = (flatten_dict(tree) for tree in (weights, base.start, both.start))
+    maps = set(before) - set(of_base)
+    assert {path[:2] for path in maps} == {("unet", "context_maps")}
+    assert set(of_both) == set(before)
+    assert all(np.array_equal(leaf, before[path]) for path, leaf in of_base.items())
+    assert all(np.array_equal(of_both[path], before[path]) for path in of_base)
+    assert any(not np.array_equal(of_both[path], before[path]) for path in maps)
+    assert all(both.trainable(path) for path in of_both)
