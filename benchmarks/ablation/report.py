@@ -43,7 +43,7 @@ composites by IRH, (T_H, T'_H) = {window}.
 
 {models}
 
-What a model has over "neither", on the same prompt sets (of a distance, less is better; its interval is of the difference, the same
+What a model has over another, on the same prompt sets (of a distance, less is better; its interval is of the difference, the same
 scenes drawn for both models):
 
 {gains}
@@ -87,16 +87,17 @@ def _models(reports: dict[str, dict[str, Any]]) -> str:
 
 
 def _gains(reports: dict[str, dict[str, Any]]) -> str:
-    """Differences of each model to the first, on the same scenes; of a Fréchet distance, less is better."""
-    first, *others = reports
-    rows = [["", *others], ["---"] * (1 + len(others))]
+    """Differences on the same scenes, of each model to the first and of the last to the second; of a Fréchet distance, less is better."""
+    first, second, *_, last = names = list(reports)
+    pairs = [*((first, name) for name in names[1:]), (second, last)]
+    rows = [["", *(f"{name} over {before}" for before, name in pairs)], ["---"] * (1 + len(pairs))]
     for role in ("composite", "global"):
-        gains = [_frechet_gain(reports[first], reports[other], role) for other in others]
+        gains = [_frechet_gain(reports[before], reports[name], role) for before, name in pairs]
         rows.append([METRICS[f"frechet_{role}"].title, *(cell(gain, METRICS[f"frechet_{role}"].digits, "+") for gain in gains)])
-    for name in PAIRED:
-        scale = 100 if METRICS[name].share else 1
-        gains = [as_figure(bootstrap(_differences(reports[first], reports[other], name)), scale) for other in others]
-        rows.append([METRICS[name].title, *(cell(gain, METRICS[name].digits, "+") for gain in gains)])
+    for metric in PAIRED:
+        scale = 100 if METRICS[metric].share else 1
+        gains = [as_figure(bootstrap(_differences(reports[before], reports[name], metric)), scale) for before, name in pairs]
+        rows.append([METRICS[metric].title, *(cell(gain, METRICS[metric].digits, "+") for gain in gains)])
     return table(rows)
 
 

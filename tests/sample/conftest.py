@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from dreamlayer_jax.config import DreamLayerConfig, LayerDecoderConfig, LayeredConfig, TextConfig, UNetConfig, VAEConfig
 from dreamlayer_jax.diffusion.predict import Params
@@ -74,20 +73,6 @@ def evaluated_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         layered=dataclasses.replace(config.layered, max_foregrounds=3),
     )
     return save_tiny(config, tmp_path_factory.mktemp("evaluated"))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def xla_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The program's compilation cache, out of the user's home for as long as these tests run."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs", "jax_persistent_cache_min_entry_size_bytes")
-    before = {name: getattr(jax.config, name) for name in names}
-    folder = tmp_path_factory.mktemp("xla")
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    compilation_cache.reset_cache()
-    yield folder
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -86,12 +86,12 @@ def test_batches_of_one_layer_count_are_filled_up_and_scenes_get_their_own_pictu
         assert scene.composite_rgb is None if window is None else (scene.composite_rgb == grey + 1).all()
 
 
-def test_true_scenes_name_every_object_and_are_at_no_distance_from_themselves(xla_cache: Path, tmp_path: Path) -> None:
+def test_true_scenes_name_every_object_and_are_at_no_distance_from_themselves(tmp_path: Path) -> None:
     """In a process of its own, with XLA's optimisations, for the probe."""
     done = subprocess.run(
         [sys.executable, "-m", "sample", "evaluate", "--truth", "--count", "6", "--out", str(tmp_path / "truth")],
         cwd=Path(__file__).resolve().parents[3],
-        env={**os.environ, "XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(xla_cache)},
+        env={**os.environ, "XLA_FLAGS": ""},
         capture_output=True,
         text=True,
         check=False,
