@@ -9,6 +9,7 @@ the report. Stopped, the same command goes on from there.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from benchmarks.ablation.models import MODELS, Schedule, train_models
+from benchmarks.ablation.models import MODELS, Schedule, folder_of, train_models
 from benchmarks.ablation.report import markdown
 from benchmarks.ablation.windows import sweep
 from dreamlayer_jax.export.editor_file import new_file
@@ -24,7 +25,7 @@ from dreamlayer_jax.pipeline import DreamLayer
 from sample.evaluate.distances import role_features
 from sample.evaluate.measure import measure
 from sample.evaluate.pictures import Sampling, generated_pictures
-from sample.evaluate.probe import load_probe
+from sample.evaluate.probe import FOLDER, load_probe
 from sample.evaluate.report import LISTING, write_report
 from sample.evaluate.scenes import held_out_scenes, true_pictures
 from train.configs.pocket import PocketTraining
@@ -36,7 +37,7 @@ class Ablation:
     """Trains and measures the four models of Table 3, and sweeps the window of Table 4 on a whole model."""
 
     workdir: Path
-    """Of `python -m train --config pocket`, whose scenes are taken, or a new one; the models go to `ablation/` in it."""
+    """Of `python -m train --config pocket`, whose scenes are taken, or a new one; the models go to `ablation/<weights>/` in it."""
     schedule: Schedule = Schedule()
     count: int = 200
     """Held-out prompt sets for each model."""
@@ -50,14 +51,15 @@ class Ablation:
 
 
 def measured(options: Ablation, name: str, model: DreamLayer) -> dict[str, Any]:
-    """The evaluation's report on one model; an earlier one with the same training and settings is not made again."""
-    folder = options.workdir / "ablation" / name / "report"
+    """The evaluation's report on one model; an earlier one with the same training, settings and probe is not made again."""
+    folder = options.workdir / folder_of(options.weights) / name / "report"
     sampling = Sampling(
         steps=options.steps, guidance=model.config.guidance, seed=0, batch=options.batch, window=model.config.harmonize.window
     )
     settings = {
         "count": options.count,
         "weights": options.weights,
+        "probe": hashlib.sha256((FOLDER / "probe.safetensors").read_bytes()).hexdigest(),
         **dataclasses.asdict(options.schedule),
         "sampling": dataclasses.asdict(sampling),
     }

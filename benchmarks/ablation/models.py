@@ -45,15 +45,21 @@ def with_parts(name: str, config: LayeredConfig) -> LayeredConfig:
     return dataclasses.replace(config, layer_shared=lssa, context_map=caca, guided=lssa and caca, given_clean=False)
 
 
+def folder_of(weights: str) -> str:
+    """Where in a workdir everything is that comes from `weights`, a name or a path."""
+    return f"ablation/{Path(weights).name}"
+
+
 def train_models(schedule: Schedule, training: PocketTraining, weights: str, workdir: Path, loop: LoopConfig) -> dict[str, DreamLayer]:
     """{name: model}, on the scenes of `training`, from `weights` on, whose autoencoder and layer decoder all have.
 
-    Goes on from where `workdir/ablation` is.
+    Goes on from where `folder_of(weights)` in `workdir` is.
     """
-    trained, latents = DreamLayer.from_pretrained(weights), workdir / "ablation" / "latents"
+    trained, latents = DreamLayer.from_pretrained(weights), workdir / folder_of(weights) / "latents"
     build_scene_cache(training.scenes, workdir / "scenes")
     build_latent_cache(trained.config, trained.params["vae"], training.scenes, workdir / "scenes", latents)
     stage = DiffusionStage(
+        name=folder_of(weights),
         config=trained.config,
         tokenizer=trained.tokenizer,
         sources=open_latents(latents),
@@ -81,4 +87,4 @@ def variant(stage: DiffusionStage, name: str, start: Params, steps: int) -> Diff
     fresh = init_params(config, jax.random.key(0), ("unet", "text_encoder", "layer_assign"))
     there = flatten_dict(start)
     chosen = unflatten_dict({path: there.get(path, leaf) for path, leaf in flatten_dict(fresh).items()})
-    return dataclasses.replace(stage, name=f"ablation/{name}", config=config, start=chosen, steps=steps)
+    return dataclasses.replace(stage, name=f"{stage.name}/{name}", config=config, start=chosen, steps=steps)

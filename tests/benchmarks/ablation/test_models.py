@@ -25,7 +25,7 @@ def test_base_and_models_go_on_from_what_they_are_given_and_everything_learns() 
     stage = DiffusionStage(config=pocket(), tokenizer=None, sources={}, picture_prompts=(), vae_params={}, steps=7, whole=True)
     weights = init_params(pocket(), jax.random.key(1), ("unet", "text_encoder", "layer_assign"))
     base = variant(stage, "base", weights, 3)
-    assert (base.name, base.steps) == ("ablation/base", 3)
+    assert (base.name, base.steps) == ("diffusion/base", 3)
     assert not base.config.layered.layer_shared
     both = variant(stage, "both", base.init(jax.random.key(2)), 5)
     before, of_base, of_both = (flatten_dict(tree) for tree in (weights, base.start, both.start))
