@@ -72,11 +72,10 @@ def train_models(schedule: Schedule, training: PocketTraining, weights: str, wor
         optimizer_config=training.diffusion_optimizer,
     )
     base = fit(variant(stage, "base", trained.params, schedule.base_steps), workdir, loop, schedule)
-    models = {}
+    models, decoders = {}, {network: trained.params[network] for network in ("vae", "layer_decoder")}
     for name in MODELS:
         one = variant(stage, name, base, schedule.steps)
         params = fit(one, workdir, loop, schedule)
-        decoders = {network: trained.params[network] for network in ("vae", "layer_decoder")}
         models[name] = DreamLayer(config=one.config, params=params | decoders, tokenizer=trained.tokenizer)
     return models
 
