@@ -18,9 +18,10 @@ import tyro
 from train.checkpoints import CheckpointError
 from train.configs.paper import PaperTraining
 from train.configs.pocket import PocketTraining
+from train.configs.refine import RefineTraining
 from train.loop import Diverged, LoopConfig, Preempted, export_newest, fit
 
-CONFIGS = {"pocket": PocketTraining, "paper": PaperTraining}
+CONFIGS = {"pocket": PocketTraining, "paper": PaperTraining, "refine": RefineTraining}
 T = TypeVar("T")
 
 

@@ -26,7 +26,7 @@ from dreamlayer_jax.diffusion.predict import encode_layers, predict
 from dreamlayer_jax.diffusion.schedule import add_noise, alphas_cumprod, target
 from dreamlayer_jax.prompts import tokenize
 from dreamlayer_jax.weights.init import init_params
-from dreamlayer_jax.weights.layered import is_trained
+from dreamlayer_jax.weights.layered import is_attention, is_trained
 from dreamlayer_jax.weights.trained import save_trained
 from train.given import GivenShares, draw_given
 from train.latents import EncodedScenes
@@ -50,10 +50,9 @@ class LossConfig:
 class DiffusionStage(Stage):
     """`scenes_per_batch` scenes a step or, where that is None, about `images_per_batch` layer images: images // (k + 1) scenes of k layers.
 
-    Without `start` everything learns, from random. With it, the whole model that training starts from, only what DreamLayer trains does
-    (paper §2: both K/V sets, layer-assign embeddings, context-aware layers), and the export has a folder `trained/` for `from_pretrained`;
-    with `whole` everything does.
-
+    start: the parameters that training starts from; random without it.
+    learns: everything; "paper", what DreamLayer trains (§2: both K/V sets, layer-assign embeddings, context-aware layers), whose export has
+        a folder `trained/` for `from_pretrained`; "attention", that and every other parameter of the attentions, the text tower's too.
     compute: dtype of the UNet's activations; its parameters, and those of the optimizer and the average, are float32.
     remat: gradient checkpointing; the backward pass keeps the inputs of the UNet's parts only and computes the rest again.
         On a CPU the compiled program saves nothing by it.
@@ -67,7 +66,7 @@ class DiffusionStage(Stage):
     vae_params: Params
     steps: int
     start: Params | None = None
-    whole: bool = False
+    learns: Literal["everything", "attention", "paper"] = "everything"
     ema_decay: float = 0.999
     images_per_batch: int = 64
     scenes_per_batch: int | None = None
@@ -89,8 +88,10 @@ class DiffusionStage(Stage):
         return jax.jit(partial(init_params, self.config, networks=("unet", "text_encoder", "layer_assign")))(rng)
 
     def trainable(self, path: tuple[str, ...]) -> bool:
-        """Everything without `start` or with `whole`, else what DreamLayer trains."""
-        return self.start is None or self.whole or is_trained(path)
+        """As `learns` says."""
+        if self.learns == "everything":
+            return True
+        return is_trained(path) or (self.learns == "attention" and is_attention(path))
 
     def without_remat(self) -> DiffusionStage:
         """The same loss, every state kept for the backward pass."""
@@ -163,8 +164,8 @@ class DiffusionStage(Stage):
         return (rearrange(rgb, "l b h w c -> (b h) (l w) c") * 255).round().astype(np.uint8)
 
     def finish(self, params: Params, folder: Path) -> None:
-        """Where not everything learnt: writes what did, alone, to `folder/trained`."""
-        if self.start is not None and not self.whole:
+        """Where what DreamLayer trains learned: writes it, alone, to `folder/trained`."""
+        if self.learns == "paper":
             shutil.rmtree(folder / "trained", ignore_errors=True)
             save_trained(folder / "trained", self.config, params)
 

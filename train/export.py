@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -27,6 +28,12 @@ def exported_step(path: Path) -> int:
     """The training step of the parameters in a file that `save_params` wrote."""
     with safe_open(path, "numpy") as file:
         return int(file.metadata()["step"])
+
+
+def lay_over_exported(params: Params, stage: Path) -> Params:
+    """`params` with what the exported stage at folder `stage` holds in its place."""
+    exported: dict[tuple[str, ...], Any] = flatten_dict(load_params(stage / "params.safetensors"))
+    return unflatten_dict(flatten_dict(params) | {path: jax.device_put(value) for path, value in exported.items()})
 
 
 def load_params(path: Path) -> Params:

@@ -66,7 +66,6 @@ def train_models(schedule: Schedule, training: PocketTraining, weights: str, wor
         picture_prompts=training.picture_prompts,
         vae_params=trained.params["vae"],
         steps=0,
-        whole=True,
         images_per_batch=schedule.images,
         losses=dataclasses.replace(training.diffusion_losses, given=GivenShares()),
         optimizer_config=training.diffusion_optimizer,

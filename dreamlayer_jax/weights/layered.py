@@ -36,6 +36,11 @@ def is_trained(path: Path) -> bool:
     return is_added(path) or (path[0] == "unet" and path[-2] in KEYS_AND_VALUES)
 
 
+def is_attention(path: Path) -> bool:
+    """Whether the parameter at `path` is a projection of an attention, self or cross, of the UNet or the text tower."""
+    return path[0] in ("unet", "text_encoder") and any("attn" in part for part in path)
+
+
 def select(params: Params, wanted: Any) -> Params:
     """The branches of a tree of networks whose path `wanted` accepts."""
     return unflatten_dict({path: leaf for path, leaf in flatten_dict(params).items() if wanted(path)})

@@ -16,10 +16,7 @@ from __future__ import annotations
 import dataclasses
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
-
-import jax
-from flax.traverse_util import flatten_dict, unflatten_dict
+from typing import ClassVar, Literal
 
 from data.folder import FolderSource
 from data.source import ExampleSource
@@ -27,10 +24,9 @@ from dreamlayer_jax.pipeline import DreamLayer
 from dreamlayer_jax.weights.checkpoint_folder import save_pretrained
 from train.diffusion import DiffusionStage, LossConfig
 from train.encoded import Encoder, build_encoded, open_encoded
-from train.export import load_params
+from train.export import lay_over_exported
 from train.optimizer import OptimizerConfig
 from train.ship import stage_table
-from train.stage import Params
 
 LAYER_COUNTS = {"two_layers": (2,), "more_layers": (3, 4)}
 PICTURE_PROMPTS = (
@@ -104,7 +100,8 @@ class PaperTraining:
             picture_prompts=self.picture_prompts,
             vae_params=model.params["vae"],
             steps=steps,
-            start=networks if stage == "two_layers" else _laid_over(networks, workdir / "two_layers"),
+            start=networks if stage == "two_layers" else lay_over_exported(networks, workdir / "two_layers"),
+            learns="paper",
             ema_decay=self.ema_decay,
             scenes_per_batch=self.batch_size,
             compute=self.compute,
@@ -131,8 +128,3 @@ def open_data(folder: Path, split: str) -> ExampleSource:
 
         return StoredScenes(folder, split)
     return FolderSource(folder)
-
-
-def _laid_over(networks: Params, stage: Path) -> Params:
-    trained: dict[tuple[str, ...], Any] = flatten_dict(load_params(stage / "params.safetensors"))
-    return unflatten_dict(flatten_dict(networks) | {path: jax.device_put(value) for path, value in trained.items()})

@@ -38,6 +38,7 @@ PICTURE_PROMPTS = (
     ("the city street", "a bus", "an elephant"),
     ("a desert", "a cactus", "a top hat"),
 )
+DIFFUSION_LOSSES = LossConfig(weighting="clipped_v", given=GivenShares(picture=0.25, layers=0.15, some=0.15))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class PocketTraining:
         learning_rate=1e-2, adam_learning_rate=2e-3, schedule="trapezoid", warmup_steps=50
     )
     picture_prompts: tuple[tuple[str, ...], ...] = PICTURE_PROMPTS
-    diffusion_losses: LossConfig = LossConfig(weighting="clipped_v", given=GivenShares(picture=0.25, layers=0.15, some=0.15))
+    diffusion_losses: LossConfig = DIFFUSION_LOSSES
 
     def prepare(self, stage: str, workdir: Path) -> None:
         """Makes what `stage` reads and `workdir` does not hold yet: tokenizer, rendered scenes, latents."""

@@ -22,7 +22,7 @@ def test_parts(name: str, parts: tuple[bool, bool, bool]) -> None:
 
 
 def test_base_and_models_go_on_from_what_they_are_given_and_everything_learns() -> None:
-    stage = DiffusionStage(config=pocket(), tokenizer=None, sources={}, picture_prompts=(), vae_params={}, steps=7, whole=True)
+    stage = DiffusionStage(config=pocket(), tokenizer=None, sources={}, picture_prompts=(), vae_params={}, steps=7)
     weights = init_params(pocket(), jax.random.key(1), ("unet", "text_encoder", "layer_assign"))
     base = variant(stage, "base", weights, 3)
     assert (base.name, base.steps) == ("diffusion/base", 3)
