@@ -19,7 +19,7 @@ sample: $(VENV)/.ready-sample
 	    --seed 0 --out $(OUT) --overwrite
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 parity: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -m slow --log-cli-level=INFO tests/parity

@@ -1,6 +1,6 @@
 """The gallery: twelve fixed prompt sets, one seed, no choosing.
 
-    python -m benchmarks.gallery --out docs/gallery.png
+    python -m benchmarks.gallery --out docs/gallery.webp
 
 One row a scene: the global picture, the blend of the layers (Eq. 1), their composite (Eq. 12), then the layers far to near.
 """
@@ -40,7 +40,7 @@ PROMPTS: tuple[tuple[str, ...], ...] = (  # background, then foregrounds far to 
 class Gallery:
     """Generates the twelve scenes and draws them on one picture."""
 
-    out: Path = Path("docs/gallery.png")
+    out: Path = Path("docs/gallery.webp")
     weights: str = "pocket"
     """The shipped model, or the folder of another."""
     seed: int = 0
@@ -73,7 +73,7 @@ def main(arguments: Gallery) -> None:
         for background, *foregrounds in tqdm(PROMPTS, desc="scenes")
     ]
     with new_file(arguments.out, overwrite=True) as temporary:
-        draw(images).save(temporary, format="PNG", optimize=True)
+        draw(images).save(temporary, format="WEBP", quality=85, method=6)
     print(f"wrote {arguments.out}")
 
 

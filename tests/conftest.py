@@ -40,6 +40,11 @@ hypothesis.settings.register_profile("project", deadline=None, max_examples=25, 
 hypothesis.settings.load_profile("project")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Training's tests are few and long: first, so that no worker is left alone with them at the end."""
+    items.sort(key=lambda item: "train" not in item.path.parts)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlainModel:
     """A Stable Diffusion model: its configuration and parameters, and its diffusers folder. Tests copy the folder before they change it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,14 @@ def exported_step(path: Path) -> int:
     """The training step of the parameters in a file that `save_params` wrote."""
     with safe_open(path, "numpy") as file:
         return int(file.metadata()["step"])
+
+
+def params_digest(params: Params, *facts: Any) -> str:
+    """A digest of every leaf, and of `facts`, which are of JSON's types."""
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    for value in jax.tree.leaves(params):
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()
 
 
 def lay_over_exported(params: Params, stage: Path) -> Params:

@@ -10,13 +10,11 @@ One bucket a layer count, so that a batch has one k. `workdir/latents/`, n scene
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any, Protocol
 
-import jax
 import numpy as np
 from einops import reduce
 from jaxtyping import Float, UInt8
@@ -24,6 +22,7 @@ from tqdm import tqdm
 
 from dreamlayer_jax.config import DreamLayerConfig
 from train.autoencoder import encode_mean
+from train.export import params_digest
 from train.images import layer_images
 from train.scene_cache import CachedShard, SceneSet, open_scene_cache
 from train.stage import Params
@@ -49,10 +48,7 @@ def build_latent_cache(
 
 def latent_key(model: DreamLayerConfig, vae_params: Params, scenes: Any) -> str:
     """A digest of the autoencoder, configuration and weights, and of what says (in JSON's types) which scenes went through it."""
-    digest = hashlib.sha256(json.dumps([dataclasses.asdict(model.vae), scenes]).encode())
-    for value in jax.tree.leaves(vae_params):
-        digest.update(np.ascontiguousarray(value).tobytes())
-    return digest.hexdigest()
+    return params_digest(vae_params, dataclasses.asdict(model.vae), scenes)
 
 
 def _encode_bucket(

@@ -37,7 +37,7 @@ class Ablation:
     """Trains and measures the four models of Table 3, and sweeps the window of Table 4 on a whole model."""
 
     workdir: Path
-    """Of `python -m train --config pocket`, whose scenes are taken, or a new one; the models go to `ablation/<weights>/` in it."""
+    """Of `python -m train --config pocket`, whose scenes are taken, or a new one; the models go to `ablation/<model>-<digest>/` in it."""
     schedule: Schedule = Schedule()
     count: int = 200
     """Held-out prompt sets for each model."""
@@ -50,9 +50,8 @@ class Ablation:
     out: Path = Path("benchmarks/ablation.md")
 
 
-def measured(options: Ablation, name: str, model: DreamLayer) -> dict[str, Any]:
-    """The evaluation's report on one model; an earlier one with the same training, settings and probe is not made again."""
-    folder = options.workdir / folder_of(options.weights) / name / "report"
+def measured(options: Ablation, folder: Path, model: DreamLayer) -> dict[str, Any]:
+    """The evaluation's report on one model, in `folder`; an earlier one with the same training, settings and probe is not made again."""
     sampling = Sampling(
         steps=options.steps, guidance=model.config.guidance, seed=0, batch=options.batch, window=model.config.harmonize.window
     )
@@ -74,7 +73,7 @@ def measured(options: Ablation, name: str, model: DreamLayer) -> dict[str, Any]:
     made, true = role_features(probe, scenes), role_features(probe, truth)
     rows = {"true": true["global"], "global": made["global"], "composite": made["composite"]}
     report = {
-        "measured": name,
+        "measured": folder.parent.name,
         "settings": settings,
         "features": probe.title,
         "summary": summary,
@@ -87,8 +86,10 @@ def measured(options: Ablation, name: str, model: DreamLayer) -> dict[str, Any]:
 
 def main(options: Ablation) -> None:
     """Writes the report, atomically."""
-    models = train_models(options.schedule, PocketTraining(), options.weights, options.workdir, LoopConfig(checkpoint_every=100))
-    reports = {name: measured(options, name, models[name]) for name in MODELS}
+    trained = DreamLayer.from_pretrained(options.weights)
+    models = train_models(options.schedule, PocketTraining(), trained, options.workdir, LoopConfig(checkpoint_every=100))
+    folder = options.workdir / folder_of(trained)
+    reports = {name: measured(options, folder / name / "report", models[name]) for name in MODELS}
     windows = sweep(options.weights, options.window_count)
     with new_file(options.out, overwrite=True) as temporary:
         temporary.write_text(markdown(options.schedule, reports, windows, options.weights, options.window_count), encoding="utf-8")

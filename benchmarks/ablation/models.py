@@ -18,6 +18,7 @@ from dreamlayer_jax.pipeline import DreamLayer
 from dreamlayer_jax.weights.init import init_params
 from train.configs.pocket import PocketTraining
 from train.diffusion import DiffusionStage
+from train.export import params_digest
 from train.given import GivenShares
 from train.latents import build_latent_cache, open_latents
 from train.loop import LoopConfig, fit
@@ -45,21 +46,23 @@ def with_parts(name: str, config: LayeredConfig) -> LayeredConfig:
     return dataclasses.replace(config, layer_shared=lssa, context_map=caca, guided=lssa and caca, given_clean=False)
 
 
-def folder_of(weights: str) -> str:
-    """Where in a workdir everything is that comes from `weights`, a name or a path."""
-    return f"ablation/{Path(weights).name}"
+def folder_of(trained: DreamLayer) -> str:
+    """Where in a workdir everything is that comes from these very weights."""
+    return f"ablation/{trained.config.name}-{params_digest(trained.params)[:8]}"
 
 
-def train_models(schedule: Schedule, training: PocketTraining, weights: str, workdir: Path, loop: LoopConfig) -> dict[str, DreamLayer]:
-    """{name: model}, on the scenes of `training`, from `weights` on, whose autoencoder and layer decoder all have.
+def train_models(
+    schedule: Schedule, training: PocketTraining, trained: DreamLayer, workdir: Path, loop: LoopConfig
+) -> dict[str, DreamLayer]:
+    """{name: model}, on the scenes of `training`, from `trained` on, whose autoencoder and layer decoder all have.
 
-    Goes on from where `folder_of(weights)` in `workdir` is.
+    Goes on from where `folder_of(trained)` in `workdir` is.
     """
-    trained, latents = DreamLayer.from_pretrained(weights), workdir / folder_of(weights) / "latents"
+    latents = workdir / folder_of(trained) / "latents"
     build_scene_cache(training.scenes, workdir / "scenes")
     build_latent_cache(trained.config, trained.params["vae"], training.scenes, workdir / "scenes", latents)
     stage = DiffusionStage(
-        name=folder_of(weights),
+        name=folder_of(trained),
         config=trained.config,
         tokenizer=trained.tokenizer,
         sources=open_latents(latents),

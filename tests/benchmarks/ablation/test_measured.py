@@ -26,10 +26,11 @@ def test_an_earlier_report_counts_only_for_the_same_settings(tmp_path: Path, mon
     monkeypatch.setattr(ablation, "measure", lambda *_: ([], {"all": {"scenes": 0}}))
     probe = types.SimpleNamespace(title="brightness", features=lambda rgb_01: rgb_01.mean((1, 2)))
     monkeypatch.setattr(ablation, "load_probe", lambda: probe)
-    model = types.SimpleNamespace(config=pocket())
+    model, folder = types.SimpleNamespace(config=pocket()), tmp_path / "both" / "report"
     first = ablation.Ablation(workdir=tmp_path, count=3)
-    report = ablation.measured(first, "both", model)
-    assert report == ablation.measured(first, "both", model)
+    report = ablation.measured(first, folder, model)
+    assert report == ablation.measured(first, folder, model)
+    assert report["measured"] == "both"
     rows = report["whole_pictures"]
     assert rows["composite"] == rows["global"] == rows["true"]  # scene by scene, in the order of the made ones
     assert len({tuple(row) for row in rows["true"]}) == 3
@@ -39,5 +40,5 @@ def test_an_earlier_report_counts_only_for_the_same_settings(tmp_path: Path, mon
         ablation.Ablation(workdir=tmp_path, count=2, steps=5),
         ablation.Ablation(workdir=tmp_path, count=2, steps=5, schedule=Schedule(steps=1)),
     ):
-        ablation.measured(options, "both", model)
+        ablation.measured(options, folder, model)
     assert made[1:] == [(25, 2), (5, 2), (5, 2)]

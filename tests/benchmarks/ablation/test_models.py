@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-from benchmarks.ablation.models import variant, with_parts
+from benchmarks.ablation.models import folder_of, variant, with_parts
 from dreamlayer_jax.config import LayeredConfig, pocket
+from dreamlayer_jax.pipeline import DreamLayer
 from dreamlayer_jax.weights.init import init_params
 from train.diffusion import DiffusionStage
 
@@ -36,3 +37,9 @@ def test_base_and_models_go_on_from_what_they_are_given_and_everything_learns() 
     assert all(np.array_equal(of_both[path], before[path]) for path in of_base)
     assert any(not np.array_equal(of_both[path], before[path]) for path in maps)
     assert all(both.trainable(path) for path in of_both)
+
+
+def test_models_of_other_weights_are_kept_apart() -> None:
+    first, same, other = (DreamLayer(config=pocket(), params={"unet": {"bias": np.full(3, value)}}, tokenizer=None) for value in (1, 1, 2))
+    assert folder_of(first).startswith("ablation/pocket-")
+    assert folder_of(first) == folder_of(same) != folder_of(other)
