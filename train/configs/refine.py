@@ -76,18 +76,24 @@ class RefineTraining:
         )
 
     def ship(self, workdir: Path, folder: Path) -> None:
-        """`weights` with what learned in its place, and a line more in its model card."""
+        """`weights` with what learned in its place, and the stage in its model card."""
         start = find_model(self.weights)
         vocabulary, card = (start / name for name in ("vocabulary.json", "README.md"))
         if not vocabulary.is_file():
             raise FileNotFoundError(f"{vocabulary} does not exist: `ship` goes on from a folder that `python -m train ship` wrote")
-        params = lay_over_exported(self.model.params, workdir / "refine")
-        row = stage_table(workdir, self.stages)[-1]
         save_pretrained(
             folder,
             self.model.config,
-            params,
+            lay_over_exported(self.model.params, workdir / "refine"),
             start / "tokenizer",
             json.loads(vocabulary.read_text(encoding="utf-8")),
-            card.read_text(encoding="utf-8") + row + "\n",
+            self._card(workdir, card.read_text(encoding="utf-8")),
         )
+
+    def _card(self, workdir: Path, card: str) -> str:
+        """`card` with this stage's data before its table, and a row more in it."""
+        heading, _, row = stage_table(workdir, self.stages)
+        above, _, below = card.partition(heading)
+        scenes = self.scenes
+        data = f"Refined on {scenes.scenes} scenes, seeds from {scenes.first_seed}, {scenes.layer_pattern} layers in turn."
+        return f"{above}{data}\n\n{heading}{below}{row}\n"
