@@ -59,7 +59,7 @@ def main(options: Checkpointing) -> None:
             picture_prompts=(),
             vae_params={},
             steps=1,
-            start={},
+            learns="paper",
             compute=recipe.compute,
             remat=remat,
             losses=recipe.losses,
