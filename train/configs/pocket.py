@@ -4,8 +4,8 @@ python -m train --config pocket --workdir runs/pocket
 
 Two CPU cores, no accelerator: about 0.4 s a step of the autoencoder, 1.6 s of the layer decoder, 1.7 s of the diffusion stage.
 Held-out scenes: autoencoder 33.6 dB on backgrounds, 29.2 dB on objects over grey, 25.3 dB on global pictures; layer decoder: alpha IoU
-0.945. The shipped weights saw given layers from step 2,600 of the diffusion stage on,
-and went through `refine.py` after it.
+0.945. The shipped weights saw given layers from step 2,600 of the diffusion stage on, and went
+through `refine.py` after it.
 """
 
 from __future__ import annotations
