@@ -40,10 +40,26 @@ def params_digest(params: Params, *facts: Any) -> str:
     return digest.hexdigest()
 
 
+def check_frozen(frozen: Params, stage: Path) -> None:
+    """Notes at folder `stage`, once, a digest of what does not learn there; ValueError when it is of other parameters than these."""
+    path, digest = stage / "frozen.json", params_digest(frozen)
+    if not path.is_file():
+        temporary = path.with_name(path.name + f".{os.getpid()}.partial")
+        temporary.write_text(json.dumps(digest))
+        os.replace(temporary, path)
+    elif json.loads(path.read_text()) != digest:
+        raise ValueError(
+            f"{stage} was trained beside other frozen parameters: the model it started from has changed since. "
+            "Give that model back as it was, or use another workdir."
+        )
+
+
 def lay_over_exported(params: Params, stage: Path) -> Params:
-    """`params` with what the exported stage at folder `stage` holds in its place."""
+    """`params`, a stage's whole tree, with what is exported at its folder `stage` in place; ValueError where the rest is not as it was."""
     exported: dict[tuple[str, ...], Any] = flatten_dict(load_params(stage / "params.safetensors"))
-    return unflatten_dict(flatten_dict(params) | {path: jax.device_put(value) for path, value in exported.items()})
+    flat = flatten_dict(params)
+    check_frozen(unflatten_dict({path: value for path, value in flat.items() if path not in exported}), stage)
+    return unflatten_dict(flat | {path: jax.device_put(value) for path, value in exported.items()})
 
 
 def load_params(path: Path) -> Params:

@@ -20,7 +20,7 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from train.checkpoints import Checkpoints
-from train.export import save_params
+from train.export import check_frozen, save_params
 from train.profile import ProfilerWindow
 from train.run_facts import write_run_facts
 from train.stage import Params, Stage
@@ -55,7 +55,8 @@ def fit(stage: Stage, workdir: Path, config: LoopConfig = LoopConfig(), facts: A
     """Trains `stage` up to `stage.steps` in `workdir/<stage name>/` and exports the EMA parameters there; returns the whole tree.
 
     Starts from the newest checkpoint if there is one. SIGTERM or SIGINT: saves and raises `Preempted`. A loss or gradient that
-    is not finite raises `Diverged` and leaves the last good checkpoint. `facts` is the resolved configuration, kept as JSON.
+    is not finite raises `Diverged` and leaves the last good checkpoint. ValueError if what does not learn is no longer what it was when the
+    run began. `facts` is the resolved configuration, kept as JSON.
     """
     folder = workdir / stage.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,6 +94,7 @@ def export_newest(stage: Stage, workdir: Path, config: LoopConfig = LoopConfig()
 def _run(stage: Stage, folder: Path, config: LoopConfig, checkpoints: Checkpoints) -> tuple[TrainState, Params]:
     optimizer = stage.optimizer()
     trainable, frozen = split(stage.init(jax.random.key(config.seed)), stage.trainable)
+    check_frozen(frozen, folder)
     state = create(trainable, optimizer, config.seed)
     iterator = iter(stage.dataset())
     resumed = checkpoints.restore(state, iterator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -84,4 +85,16 @@ def test_only_a_shipped_model_is_shipped_on(training: RefineTraining, workdir: P
     other = RefineTraining(weights=str(tmp_path / "without_words"))
     with pytest.raises(FileNotFoundError, match=r"vocabulary\.json does not exist: .* goes on from a folder that .* wrote"):
         other.ship(workdir, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_start_that_has_changed_is_refused(training: RefineTraining, workdir: Path, tmp_path: Path) -> None:
+    model = training.model
+    params = jax.jit(lambda key: init_params(model.config, key))(jax.random.key(4)) | {"vae": model.params["vae"]}
+    save_pretrained(tmp_path / "other", model.config, params, Path(training.weights) / "tokenizer", WORDS, ABOVE + TABLE)
+    changed = dataclasses.replace(training, weights=str(tmp_path / "other"), refine_steps=3)
+    with pytest.raises(ValueError, match="refine was trained beside other frozen parameters: the model it started from has changed"):
+        fit(changed.stage("refine", workdir), workdir, LoopConfig(), changed)
+    with pytest.raises(ValueError, match="trained beside other frozen parameters"):
+        changed.ship(workdir, tmp_path / "model")
     assert not (tmp_path / "model").exists()

@@ -27,6 +27,7 @@ from train.latents import build_latent_cache, open_latents
 from train.optimizer import OptimizerConfig
 from train.scene_cache import SceneSet, build_scene_cache
 from train.ship import stage_table
+from train.stage import Params
 
 FOUR_LAYERS_OFTEN = (4, 2, 4, 3, 4, 3, 4, 2, 3, 4)  # 20% two, 30% three, 50% four
 
@@ -51,6 +52,10 @@ class RefineTraining:
         """What training starts from, float32."""
         return DreamLayer.from_pretrained(self.weights)
 
+    @property
+    def _networks(self) -> Params:
+        return {name: self.model.params[name] for name in ("unet", "text_encoder", "layer_assign")}
+
     def prepare(self, stage: str, workdir: Path) -> None:
         """Composes and encodes what `workdir` does not hold yet."""
         del stage
@@ -68,7 +73,7 @@ class RefineTraining:
             picture_prompts=self.picture_prompts,
             vae_params=model.params["vae"],
             steps=self.refine_steps,
-            start={name: model.params[name] for name in ("unet", "text_encoder", "layer_assign")},
+            start=self._networks,
             learns="attention",
             images_per_batch=self.images,
             losses=self.losses,
@@ -84,7 +89,7 @@ class RefineTraining:
         save_pretrained(
             folder,
             self.model.config,
-            lay_over_exported(self.model.params, workdir / "refine"),
+            self.model.params | lay_over_exported(self._networks, workdir / "refine"),
             start / "tokenizer",
             json.loads(vocabulary.read_text(encoding="utf-8")),
             self._card(workdir, card.read_text(encoding="utf-8")),
