@@ -6,7 +6,7 @@ import dataclasses
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -88,14 +88,28 @@ def imagemagick() -> str:
 
 
 @pytest.fixture(scope="session")
-def krita(run: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, Path], None]:
+def display() -> Iterator[str]:
+    """An X display without a screen, for all tests of a worker: the server itself picks a free number and says it when it is ready."""
+    with subprocess.Popen(
+        [needs(shutil.which("Xvfb"), "xvfb"), "-displayfd", "1", "-nolisten", "tcp"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as server:
+        number = server.stdout.readline().strip()
+        assert number, f"Xvfb ended with {server.wait()}"
+        yield f":{number}"
+        server.terminate()
+
+
+@pytest.fixture(scope="session")
+def krita(run: Callable[..., str], display: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, Path], None]:
     """`krita(file, png)` opens a file in Krita and exports what it shows. Krita needs a display, and fills a home of its own at first."""
-    program, display = needs(shutil.which("krita"), "krita"), needs(shutil.which("xvfb-run"), "xvfb and xauth")
-    home = tmp_path_factory.mktemp("krita")
-    places = {name: str(home) for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR")}
+    program, home = needs(shutil.which("krita"), "krita"), str(tmp_path_factory.mktemp("krita"))
+    places = dict.fromkeys(("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"), home)
 
     def export(file: Path, png: Path) -> None:
-        said = run(display, "-a", program, "--export", "--export-filename", png, file, **places)
+        said = run(program, "--export", "--export-filename", png, file, DISPLAY=display, **places)
         assert png.is_file(), said
 
     return export
