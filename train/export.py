@@ -16,6 +16,8 @@ from safetensors.numpy import load_file, save_file
 
 from train.stage import Params
 
+FROZEN = "frozen.json"
+
 
 def save_params(path: Path, params: Params, step: int = 0) -> None:
     """Writes the tree atomically, with the step it was taken at."""
@@ -40,14 +42,21 @@ def params_digest(params: Params, *facts: Any) -> str:
     return digest.hexdigest()
 
 
-def check_frozen(frozen: Params, stage: Path) -> None:
-    """Notes at folder `stage`, once, a digest of what does not learn there; ValueError when it is of other parameters than these."""
-    path, digest = stage / "frozen.json", params_digest(frozen)
-    if not path.is_file():
-        temporary = path.with_name(path.name + f".{os.getpid()}.partial")
-        temporary.write_text(json.dumps(digest))
+def note_frozen(frozen: Params, stage: Path) -> None:
+    """Notes at folder `stage`, at its first start, a digest of what does not learn there; at another, ValueError when these are others."""
+    path = stage / FROZEN
+    if path.is_file():
+        check_frozen(frozen, stage)
+    elif frozen:
+        temporary = path.with_name(path.name + ".partial")
+        temporary.write_text(json.dumps(params_digest(frozen)))
         os.replace(temporary, path)
-    elif json.loads(path.read_text()) != digest:
+
+
+def check_frozen(frozen: Params, stage: Path) -> None:
+    """ValueError when the stage at folder `stage` noted other frozen parameters than these."""
+    path = stage / FROZEN
+    if path.is_file() and json.loads(path.read_text()) != params_digest(frozen):
         raise ValueError(
             f"{stage} was trained beside other frozen parameters: the model it started from has changed since. "
             "Give that model back as it was, or use another workdir."

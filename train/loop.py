@@ -20,7 +20,7 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from train.checkpoints import Checkpoints
-from train.export import check_frozen, save_params
+from train.export import note_frozen, save_params
 from train.profile import ProfilerWindow
 from train.run_facts import write_run_facts
 from train.stage import Params, Stage
@@ -94,7 +94,7 @@ def export_newest(stage: Stage, workdir: Path, config: LoopConfig = LoopConfig()
 def _run(stage: Stage, folder: Path, config: LoopConfig, checkpoints: Checkpoints) -> tuple[TrainState, Params]:
     optimizer = stage.optimizer()
     trainable, frozen = split(stage.init(jax.random.key(config.seed)), stage.trainable)
-    check_frozen(frozen, folder)
+    note_frozen(frozen, folder)
     state = create(trainable, optimizer, config.seed)
     iterator = iter(stage.dataset())
     resumed = checkpoints.restore(state, iterator)
