@@ -79,6 +79,7 @@ def test_arrows(room: str) -> None:
         ("dreamlayer_jax/a.py", "def f():\n    import data.scene", ["data.scene"]),
         ("dreamlayer_jax/models/a.py", "from . import b\nfrom ..config import sd15\nimport torch.nn", ["torch.nn"]),
         ("train/loop.py", "from data import scene\nimport tensorflow as tf", ["tensorflow"]),
+        ("dreamlayer_jax/cli/generate.py", "from sample import evaluate", ["sample.evaluate"]),
         ("sample/generate.py", "import data", ["data"]),
         ("sample/evaluate.py", "import data", []),
         ("sample/generate.py", "import database, dataclasses", []),

@@ -1,4 +1,4 @@
-"""The built wheel, imported outside the checkout: it holds the library and the shipped weights, and none of the programs."""
+"""The built wheel, used outside the checkout: it holds the library, the shipped weights and the command, and none of the programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from dreamlayer_jax.compositing import from_uint8
+from dreamlayer_jax.layered_image import LayeredImage
+from sample.evaluate.probe import load_probe
+from sample.evaluate.scoring import probe_values
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,8 +35,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def run(command: list[str], cwd: Path) -> str:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": ""})
+def run(command: list[str], cwd: Path, path: Path | str = "") -> str:
+    """What a command says on standard output, with `path` as the only place besides the environment's own that modules come from."""
+    environment = {**os.environ, "PYTHONPATH": str(path)}
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -44,15 +52,34 @@ def test_the_wheel_holds_every_module_and_the_shipped_weights(wheel: Path) -> No
     assert packed == modules | shipped
 
 
-def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    zipfile.ZipFile(wheel).extractall(site)
-    program = f"""
-import sys
-sys.path.insert(0, {str(site)!r})
-import dreamlayer_jax
-assert dreamlayer_jax.__file__.startswith({str(site)!r}), dreamlayer_jax.__file__
-from dreamlayer_jax import DreamLayer, Layer, LayeredImage
-print(DreamLayer.from_pretrained("pocket").config.name)
-"""
-    assert run([sys.executable, "-c", program], cwd=tmp_path).strip() == "pocket"
+@pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel installed by pip into a folder of its own, with its commands in `bin`; its dependencies are the tests'."""
+    site = tmp_path_factory.mktemp("site")
+    run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site), str(wheel)], cwd=site)
+    return site
+
+
+def test_the_library_is_read_from_the_wheel(site: Path, tmp_path: Path) -> None:
+    program = "import dreamlayer_jax; from dreamlayer_jax import DreamLayer, Layer, LayeredImage; print(dreamlayer_jax.__file__)"
+    assert run([sys.executable, "-c", program], cwd=tmp_path, path=site).startswith(str(site))
+
+
+def test_the_console_command_draws_what_is_asked_with_the_shipped_model(site: Path, tmp_path: Path) -> None:
+    """Outside the checkout. The probe that measures the model names the dog in its layer and finds it at its place in the whole."""
+    asked = ["--background", "a sandy beach", "--foreground", "a dog", "--steps", "8", "--no-harmonize"]
+    run([str(site / "bin" / "dreamlayer"), "generate", *asked, "--out", str(tmp_path / "out")], cwd=tmp_path, path=site)
+    image = LayeredImage.load(tmp_path / "out")
+    probe = load_probe()
+    layers = from_uint8(np.stack([layer.rgba_straight for layer in image.layers]))
+    alpha = layers[..., 3:]
+    pictures = np.concatenate([layers[..., :3] * alpha + 0.5 * (1 - alpha), from_uint8(image.global_rgb[None])])
+    values = probe_values(probe.probabilities(pictures), alpha[1:, ..., 0], [probe.names.index("dog")])
+    assert values["agreement_foreground"] == values["background_free"] == values["one_object"] == [1.0]
+    assert values["layout_iou"][0] > 0.5
+
+
+def test_the_command_names_itself_in_what_it_tells_the_user_to_type(site: Path, tmp_path: Path) -> None:
+    said = run([str(site / "bin" / "dreamlayer"), "--help"], cwd=tmp_path, path=site)
+    assert said.startswith("usage: dreamlayer ")
+    assert "evaluate" not in said, "which needs the held-out scenes of a checkout"

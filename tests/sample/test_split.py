@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dreamlayer_jax import LayeredImage
-from sample import split
+from dreamlayer_jax.cli.split import split
 
 
 def test_a_sentence_makes_what_its_prompts_make(generate, tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_the_key_comes_from_the_environment_and_a_failing_planner_is_a_warning(
     split_errors = chat.ChatError
     monkeypatch.setattr(chat, "ChatPlanner", Fails)
     monkeypatch.setenv("DREAMLAYER_PLANNER_KEY", "secret")
-    made = split.split("a dog on a beach", planner_url="http://host/v1", planner_model="m")
+    made = split("a dog on a beach", planner_url="http://host/v1", planner_model="m")
     said = capsys.readouterr()
     assert made == ("a beach", ("a dog",))
     assert asked == [{"url": "http://host/v1", "model": "m", "key": "secret"}]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sample.vocabulary import Vocabulary, read_vocabulary
+from dreamlayer_jax.cli.vocabulary import Vocabulary, read_vocabulary
 
 
 def test_the_list_is_shown(sample, tiny_folder: Path) -> None:

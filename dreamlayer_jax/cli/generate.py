@@ -1,4 +1,4 @@
-"""`python -m sample generate`: one scene, or several seeds of it, into a folder."""
+"""`dreamlayer generate`: one scene, or several seeds of it, into a folder."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from dreamlayer_jax.cli.options import HARMONIZE, MODEL, Harmonize, Model, numbered, outside_failures
+from dreamlayer_jax.cli.split import split
 from dreamlayer_jax.export.folder import new_folder, require_free
 from dreamlayer_jax.request import MAX_SEED, RequestError, check_request
-from sample.options import HARMONIZE, MODEL, Harmonize, Model, numbered, outside_failures
-from sample.split import split
 
 if TYPE_CHECKING:
     import numpy as np

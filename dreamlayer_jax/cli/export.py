@@ -1,4 +1,4 @@
-"""`python -m sample export`: a scene folder as one layered file for an image editor."""
+"""`dreamlayer export`: a scene folder as one layered file for an image editor."""
 
 from __future__ import annotations
 

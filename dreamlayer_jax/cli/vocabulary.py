@@ -1,4 +1,4 @@
-"""The words that a small model has seen: `python -m sample vocabulary`, and the warning for any other word."""
+"""The words that a small model has seen: `dreamlayer vocabulary`, and the warning for any other word."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import json
 import re
 import textwrap
 from pathlib import Path
+
+from dreamlayer_jax.cli.program import program
 
 VOCABULARY_FILE = "vocabulary.json"
 
@@ -61,7 +63,7 @@ def warning_for(prompt: str, vocabulary: Vocabulary | None, weights: str) -> str
     return (
         f"warning: the model has never seen {said} (in “{prompt}”)"
         + (f"; near names: {', '.join(near)}" if near else "")
-        + f". See all with: python -m sample vocabulary{'' if weights == 'pocket' else f' --weights {weights}'}"
+        + f". See all with: {program()} vocabulary{'' if weights == 'pocket' else f' --weights {weights}'}"
     )
 
 

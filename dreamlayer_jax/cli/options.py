@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from dreamlayer_jax.cli.vocabulary import read_vocabulary, warning_for
 from dreamlayer_jax.request import RequestError
-from sample.vocabulary import read_vocabulary, warning_for
 
 if TYPE_CHECKING:
     from dreamlayer_jax.pipeline import DreamLayer
@@ -30,9 +30,9 @@ class Model:
 
     def load(self, prompts: Sequence[str], default: str = "pocket") -> DreamLayer:
         """The model, after a warning for each prompt with a word that it has never seen."""
+        from dreamlayer_jax.cli.compilation_cache import use_compilation_cache
         from dreamlayer_jax.pipeline import DreamLayer
         from dreamlayer_jax.weights.where import find_model
-        from sample.compilation_cache import use_compilation_cache
 
         use_compilation_cache()
         weights = self.weights or default

@@ -1,4 +1,4 @@
-"""`python -m sample edit`: move, resize, flip, remove, reorder, replace or add layers of a scene, and harmonise it again."""
+"""`dreamlayer edit`: move, resize, flip, remove, reorder, replace or add layers of a scene, and harmonise it again."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from dreamlayer_jax.cli.options import HARMONIZE, MODEL, Harmonize, Model, numbered, outside_failures
 from dreamlayer_jax.export.folder import new_folder, require_free
 from dreamlayer_jax.request import RequestError
-from sample.options import HARMONIZE, MODEL, Harmonize, Model, numbered, outside_failures
 
 if TYPE_CHECKING:
     from dreamlayer_jax.editing.edits import Edit

@@ -1,4 +1,4 @@
-"""`python -m sample decompose`: a picture and prompts to image layers."""
+"""`dreamlayer decompose`: a picture and prompts to image layers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Literal
 
 import tyro
 
+from dreamlayer_jax.cli.options import MODEL, Model, outside_failures
 from dreamlayer_jax.export.folder import new_folder, require_free
 from dreamlayer_jax.request import check_request
-from sample.options import MODEL, Model, outside_failures
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
