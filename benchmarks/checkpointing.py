@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import tyro
 
 from dreamlayer_jax.config import sd15
+from dreamlayer_jax.models.init import param_shapes
+from dreamlayer_jax.models.layered import is_trained
 from dreamlayer_jax.pipeline import DreamLayer
-from dreamlayer_jax.weights.init import param_shapes
-from dreamlayer_jax.weights.layered import is_trained
 from train.configs.paper import PaperTraining
 from train.diffusion import DiffusionStage
 from train.stage import Batch, Params

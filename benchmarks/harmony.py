@@ -41,7 +41,7 @@ from dreamlayer_jax.diffusion.harmonize import decode_change, harmonize
 from dreamlayer_jax.metrics.pictures import psnr
 from dreamlayer_jax.pipeline import DreamLayer
 from dreamlayer_jax.prompts import tokenize
-from dreamlayer_jax.tasks.text_to_layers import encode_layers_on_grey
+from dreamlayer_jax.tasks.given import encode_layers_on_grey
 from sample.evaluate.probe import load_probe
 from sample.evaluate.scenes import FIRST_SEED
 from sample.evaluate.scoring import visible_parts

@@ -31,7 +31,7 @@ def jax_step(side: int) -> tuple[Callable[[], Any], str]:
     from dreamlayer_jax.config import sd15
     from dreamlayer_jax.diffusion.denoise import ddim_steps, denoise
     from dreamlayer_jax.layer_axis import LayerContext, roles
-    from dreamlayer_jax.weights.init import param_shapes
+    from dreamlayer_jax.models.init import param_shapes
 
     config, rng = sd15(), np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: jnp.asarray(rng.standard_normal(leaf.shape, np.float32) * 0.02), param_shapes(config)["unet"])

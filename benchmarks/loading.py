@@ -85,9 +85,9 @@ def make(base: Path) -> None:
     from transformers import CLIPTokenizer
 
     from dreamlayer_jax.config import sd15
-    from dreamlayer_jax.weights.diffusers_folder import STEMS, export_diffusers
-    from dreamlayer_jax.weights.layered import base_shapes
-    from dreamlayer_jax.weights.original_names import original_key
+    from dreamlayer_jax.models.layered import base_shapes
+    from dreamlayer_jax.weights.files.original_names import original_key
+    from dreamlayer_jax.weights.formats.diffusers_folder import STEMS, export_diffusers
     from dreamlayer_jax.weights.where import find_model
 
     rng = np.random.default_rng(0)

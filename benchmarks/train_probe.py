@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from data.world import emoji_world
 from dreamlayer_jax.compositing import from_uint8, over_grey
-from dreamlayer_jax.weights.errors import WeightsError
+from dreamlayer_jax.weights.files.errors import WeightsError
 from sample.evaluate.intervals import summarize
 from sample.evaluate.probe import FOLDER, SIDE, Probe, ProbeNet, load_probe, save_probe
 from sample.evaluate.report import markdown_sections

@@ -8,15 +8,16 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from dreamlayer_jax.version import __version__
+
 if TYPE_CHECKING:
-    from dreamlayer_jax.layered_image import Layer as Layer
     from dreamlayer_jax.layered_image import LayeredImage as LayeredImage
     from dreamlayer_jax.pipeline import DreamLayer as DreamLayer
+    from dreamlayer_jax.scene import Layer as Layer
 
-__version__ = "0.1.0"
 __all__ = ["DreamLayer", "Layer", "LayeredImage", "__version__"]
 
-_HOME = {"DreamLayer": "pipeline", "Layer": "layered_image", "LayeredImage": "layered_image"}
+_HOME = {"DreamLayer": "pipeline", "Layer": "scene", "LayeredImage": "layered_image"}
 
 
 def __getattr__(name: str):

@@ -1,111 +1,29 @@
-"""What sampling gives and what a folder on disk holds: the layers of a scene, and the whole picture the model made beside them."""
+"""What `generate`, `decompose` and `edit` give: a scene that saves and loads itself."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Self
 
-import numpy as np
-from jaxtyping import Float32, Int32, UInt8
-
-from dreamlayer_jax.compositing import composite, from_uint8, to_uint8
-from dreamlayer_jax.layer_axis import Role
-
-if TYPE_CHECKING:
-    from dreamlayer_jax.editing.edits import Edit
-    from dreamlayer_jax.pipeline import DreamLayer
+from dreamlayer_jax.export.folder import new_folder
+from dreamlayer_jax.export.scene_folder import read_scene, write_scene
+from dreamlayer_jax.scene import Scene
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Layer:
-    """One layer of a scene: what it was asked to be, and its pixels."""
+class LayeredImage(Scene):
+    """A scene of k layers (paper §1), far to near, with the global picture, the context maps and what later edits start from."""
 
-    prompt: str
-    role: Role
-    rgba_straight: UInt8[np.ndarray, "h w 4"]
-    """Full canvas, straight alpha."""
+    @classmethod
+    def of(cls, scene: Scene) -> Self:
+        """The same scene; nothing is copied."""
+        return cls(**{field.name: getattr(scene, field.name) for field in dataclasses.fields(scene)})
 
-    def __post_init__(self) -> None:
-        if self.role is Role.GLOBAL:
-            raise ValueError("a Layer is a background or a foreground; the global picture is LayeredImage.global_rgb")
-        _require_uint8(self.rgba_straight, 4, f"the layer of {self.prompt!r}")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class KeptLatents:
-    """The layer batch's `latent_scaled` from T_H down (paper §3.3): what harmonisation and editing start from, without generating again."""
-
-    t: Int32[np.ndarray, " s"]
-    """Timesteps, noisiest first."""
-    states: Float32[np.ndarray, "s l h w c"]
-    """Latents of [background, foregrounds, global] at each."""
-    clean: Float32[np.ndarray, "l h w c"]
-
-    def __post_init__(self) -> None:
-        if self.states.shape != (len(self.t), *self.clean.shape):
-            raise ValueError(
-                f"kept latents are a state for each of {len(self.t)} timesteps, each of {self.clean.shape}; got {self.states.shape}"
-            )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class LayeredImage:
-    """A scene of k layers (paper §1), far to near, with the global picture I^{k+1} and the foregrounds' context maps M_G (Eq. 5)."""
-
-    layers: tuple[Layer, ...]
-    """Background first, then the foregrounds; later is nearer."""
-    global_rgb: UInt8[np.ndarray, "h w 3"]
-    """The whole picture as the model drew it: unlike `blend`, it holds shadows and contact."""
-    context_maps: Float32[np.ndarray, "foregrounds map_h map_w"]
-    """Where the global picture attends to each foreground's words, in [0, 1]. Its sides divide the canvas's."""
-    seed: int
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """How it was made (steps, guidance, …): anything JSON can hold."""
-    model: str = ""
-    composite_rgb: UInt8[np.ndarray, "h w 3"] | None = None
-    """The layers harmonised (IRH, Eq. 12): shadows and contact appear, the foregrounds stay what they are."""
-    kept: KeptLatents | None = None
-
-    def __post_init__(self) -> None:
-        expected = [Role.BACKGROUND] + [Role.FOREGROUND] * (len(self.layers) - 1)
-        if not self.layers or [layer.role for layer in self.layers] != expected:
-            raise ValueError(
-                f"layers are a background, then foregrounds far to near; got {[Role(layer.role).name.lower() for layer in self.layers]}"
-            )
-        if not (self.background.rgba_straight[..., 3] == 255).all():
-            raise ValueError("the background must be opaque: every alpha 255")
-        _require_uint8(self.global_rgb, 3, "the global picture")
-        if self.composite_rgb is not None:
-            _require_uint8(self.composite_rgb, 3, "the composite")
-        shapes = {layer.rgba_straight.shape[:2] for layer in self.layers} | {self.global_rgb.shape[:2]}
-        shapes |= set() if self.composite_rgb is None else {self.composite_rgb.shape[:2]}
-        if len(shapes) != 1:
-            raise ValueError(f"every layer and the global picture share one canvas; got sizes {sorted(shapes)} (height, width)")
-        shape = self.context_maps.shape
-        if len(shape) != 3 or shape[0] != len(self.foregrounds) or self.size[0] % shape[1] or self.size[1] % shape[2]:
-            raise ValueError(
-                f"context maps are one a foreground, (foregrounds, h, w) with sides that divide the canvas {self.size}; got shape {shape}"
-            )
-
-    @property
-    def background(self) -> Layer:
-        return self.layers[0]
-
-    @property
-    def foregrounds(self) -> tuple[Layer, ...]:
-        return self.layers[1:]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self.global_rgb.shape[:2]
-
-    @property
-    def blend(self) -> UInt8[np.ndarray, "h w 3"]:
-        """Eq. 1 of the layers: what stacking them in an editor shows."""
-        return to_uint8(composite(from_uint8(np.stack([layer.rgba_straight for layer in self.layers]))))
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Reads what `save` wrote. Raises `FileNotFoundError` or `ValueError` naming the file that is missing or damaged."""
+        return cls.of(read_scene(folder))
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Writes the scene folder (see `dreamlayer_jax.export.scene_folder`) and returns its path.
@@ -113,27 +31,6 @@ class LayeredImage:
         All or nothing: an interrupted save leaves what was there before. Raises `FileExistsError` if the folder holds anything, unless
         `overwrite` is given and what it holds is an earlier scene.
         """
-        from dreamlayer_jax.export.folder import new_folder
-        from dreamlayer_jax.export.scene_folder import write_scene
-
         with new_folder(folder, overwrite=overwrite) as temporary:
             write_scene(self, temporary)
         return Path(folder)
-
-    def edit(self, edits: Sequence[Edit], model: DreamLayer | None = None, **options: Any) -> LayeredImage:
-        """`model.edit(self, edits, **options)`; without a model, the shipped one that made this scene."""
-        from dreamlayer_jax.pipeline import DreamLayer
-
-        return (model or DreamLayer.from_pretrained(self.model)).edit(self, edits, **options)
-
-    @classmethod
-    def load(cls, folder: str | Path) -> LayeredImage:
-        """Reads what `save` wrote. Raises `FileNotFoundError` or `ValueError` naming the file that is missing or damaged."""
-        from dreamlayer_jax.export.scene_folder import read_scene
-
-        return read_scene(folder)
-
-
-def _require_uint8(image: np.ndarray, channels: int, what: str) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != channels:
-        raise ValueError(f"{what} must be uint8 of shape (h, w, {channels}); got {image.dtype} {image.shape}")

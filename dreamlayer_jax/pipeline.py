@@ -1,10 +1,9 @@
-"""`DreamLayer`: a model with its tokenizer, and what it does for a person. The work itself is in `tasks` and `diffusion`."""
+"""`DreamLayer`: the thin face. Each method is a check and a call; the work is in `tasks` and `diffusion`."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,45 +13,32 @@ from jaxtyping import UInt8
 
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.decompose import Method
-from dreamlayer_jax.diffusion.predict import Params
-from dreamlayer_jax.diffusion.schedule import alphas_cumprod
 from dreamlayer_jax.editing.edits import Edit
 from dreamlayer_jax.layered_image import LayeredImage
-from dreamlayer_jax.prompts import TokenBatch, tokenize
-from dreamlayer_jax.request import RequestError, check_request
-from dreamlayer_jax.tasks.assemble import Window
+from dreamlayer_jax.model import Model
+from dreamlayer_jax.request import check_request
 from dreamlayer_jax.tasks.edit import edit_layers
+from dreamlayer_jax.tasks.harmonize import Window
 from dreamlayer_jax.tasks.image_to_layers import image_to_layers
 from dreamlayer_jax.tasks.text_to_layers import text_to_layers
-from dreamlayer_jax.weights.checkpoint_folder import save_pretrained
-from dreamlayer_jax.weights.diffusers_folder import export_diffusers
+from dreamlayer_jax.weights.formats.checkpoint_folder import save_pretrained
+from dreamlayer_jax.weights.formats.diffusers_folder import export_diffusers
+from dreamlayer_jax.weights.formats.trained import save_trained
 from dreamlayer_jax.weights.load import load_model
-from dreamlayer_jax.weights.trained import save_trained
 from dreamlayer_jax.weights.where import find_model
-
-NO_LAYER_DECODER = (
-    "the model has no layer decoder, which finds the alpha of every foreground; load it with LayerDiffusion's "
-    "layer_sd15_vae_transparent_decoder.safetensors as layer_decoder (on the command line: --layer-decoder FILE)"
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class DreamLayer:
-    """A loaded model.
+class DreamLayer(Model):
+    """A loaded model and its three tasks.
 
     DreamLayer.from_pretrained("pocket").generate(background="a sandy beach", foregrounds=["a red apple", "a dog"]).save("out/beach")
     """
 
-    config: DreamLayerConfig
-    params: Params
-    """"unet", "vae", "text_encoder", "layer_assign", and "layer_decoder" if there is one."""
-    tokenizer: Any
-    """A `transformers.CLIPTokenizer`."""
-
     @classmethod
     def from_pretrained(
         cls,
-        where: str | Path = "pocket",
+        source: str | Path = "pocket",
         layer_decoder: str | Path | None = None,
         *,
         tokenizer: str | Path | None = None,
@@ -62,7 +48,7 @@ class DreamLayer:
         """Loads a model, float32, tensor by tensor. A Stable Diffusion 1.x model becomes a layered one, ready to train (paper §2).
 
         Args:
-            where: the shipped model, "pocket"; the folder of `save_pretrained`; a diffusers folder (safetensors); a single `.safetensors`
+            source: the shipped model, "pocket"; the folder of `save_pretrained`; a diffusers folder (safetensors); a single `.safetensors`
                 file in Stable Diffusion's original layout; an Orbax checkpoint of `params` with our config.json; or a hub id "owner/name".
             layer_decoder: LayerDiffusion's `layer_sd15_vae_transparent_decoder.safetensors`. A Stable Diffusion model loads without it, but
                 cannot `generate`.
@@ -74,7 +60,7 @@ class DreamLayer:
             WeightsError: something is missing, damaged, or not of this model; the message lists all of it and says the likely cause.
         """
         config, params, text = load_model(
-            find_model(where),
+            find_model(source),
             layer_decoder=None if layer_decoder is None else Path(layer_decoder),
             tokenizer=tokenizer,
             trained=None if trained is None else Path(trained),
@@ -199,29 +185,3 @@ class DreamLayer:
         check_request(background=background, foregrounds=foregrounds, seed=seed, steps=steps, guidance=guidance)
         guidance = self.config.guidance if guidance is None else guidance
         return image_to_layers(self, picture, [background, *foregrounds], seed=seed, steps=steps, guidance=guidance, method=method)
-
-    def tokens(self, prompts: Sequence[str], steps: int = 1) -> TokenBatch:
-        """Token ids of one scene, background first, after the checks that depend on the model."""
-        most, timesteps = self.config.layered.max_foregrounds, self.config.schedule.num_train_timesteps
-        if len(prompts) - 1 > most:
-            raise RequestError(f"{len(prompts) - 1} foregrounds were given; the model {self.config.name!r} makes at most {most}")
-        if steps > timesteps:
-            raise RequestError(f"steps is {steps}; the model {self.config.name!r} has {timesteps} timesteps, so give 1 to {timesteps}")
-        windows = self.config.layered.prompt_windows
-        return tokenize(self.tokenizer, [[prompt] for prompt in prompts], self.config.text.max_position_embeddings, windows)
-
-    @cached_property
-    def empty_ids(self) -> np.ndarray:
-        """Token ids (t,) of the empty prompt."""
-        return tokenize(self.tokenizer, [[""]], self.config.text.max_position_embeddings).ids[0, 0]
-
-    @cached_property
-    def alphas_cumprod(self) -> np.ndarray:
-        """ᾱ_t for t = 0 … T − 1."""
-        return np.asarray(alphas_cumprod(self.config.schedule))
-
-    def decoders(self) -> Params:
-        """The parameters that turn latents into pictures. Raises `RequestError` if the model was loaded without a layer decoder."""
-        if "layer_decoder" not in self.params:
-            raise RequestError(NO_LAYER_DECODER)
-        return {name: self.params[name] for name in ("vae", "layer_decoder")}

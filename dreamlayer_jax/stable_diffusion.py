@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -21,46 +20,42 @@ from dreamlayer_jax.diffusion.decode import decode_foregrounds, decode_latents
 from dreamlayer_jax.diffusion.denoise import Steps, ddim_steps
 from dreamlayer_jax.diffusion.encode import encode_pictures
 from dreamlayer_jax.diffusion.guidance import guided
-from dreamlayer_jax.diffusion.predict import Params
+from dreamlayer_jax.model import Model
+from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.models.text_encoder import CLIPTextModel
 from dreamlayer_jax.models.unet import UNet2DCondition
 from dreamlayer_jax.request import check_size
 
-if TYPE_CHECKING:
-    from dreamlayer_jax.pipeline import DreamLayer
 
-
-def encode_prompt(model: DreamLayer, prompts: Sequence[str]) -> Float[Array, "b t d"]:
+def encode_prompt(model: Model, prompts: Sequence[str]) -> Float[Array, "b t d"]:
     """The text tower's output for each prompt, cut or padded to the tower's length; what `predict_noise` takes as context."""
     length = model.config.text.max_position_embeddings
     encoded = model.tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True)
     return _encode_ids(model.config, model.params["text_encoder"], np.asarray(encoded["input_ids"], np.int32))
 
 
-def encode_image(model: DreamLayer, rgb: UInt8[np.ndarray, "b H W 3"]) -> Float[Array, "b h w c"]:
+def encode_image(model: Model, rgb: UInt8[np.ndarray, "b H W 3"]) -> Float[Array, "b h w c"]:
     """The mean `latent_scaled` of pictures."""
     return encode_pictures(model.config, model.params["vae"], jnp.asarray(from_uint8(np.asarray(rgb))))
 
 
-def decode_latent(model: DreamLayer, latent_scaled: Float[Array, "b h w c"]) -> UInt8[np.ndarray, "b H W 3"]:
+def decode_latent(model: Model, latent_scaled: Float[Array, "b h w c"]) -> UInt8[np.ndarray, "b H W 3"]:
     """The pictures of latents."""
     return np.asarray(to_uint8(decode_latents(model.config, model.params["vae"], latent_scaled)))
 
 
-def decode_layer(model: DreamLayer, latent_scaled: Float[Array, "b h w c"], ensembled: bool = False) -> UInt8[np.ndarray, "b H W 4"]:
+def decode_layer(model: Model, latent_scaled: Float[Array, "b h w c"], ensembled: bool = False) -> UInt8[np.ndarray, "b H W 4"]:
     """Foregrounds as straight RGBA, by the layer decoder; `ensembled`: the lower median over its eight symmetries, eight times the cost."""
     return np.asarray(to_uint8(decode_foregrounds(model.config, model.decoders(), latent_scaled, ensembled)))
 
 
-def predict_noise(
-    model: DreamLayer, z: Float[Array, "b h w c"], t: Int[Array, " b"], context: Float[Array, "b t d"]
-) -> Float[Array, "b h w c"]:
+def predict_noise(model: Model, z: Float[Array, "b h w c"], t: Int[Array, " b"], context: Float[Array, "b t d"]) -> Float[Array, "b h w c"]:
     """The UNet's prediction (ε, or what `config.schedule.prediction_type` says) for plain pictures at timesteps `t`."""
     return _predict(model.config, model.params["unet"], z, t, context)
 
 
 def text_to_image(
-    model: DreamLayer,
+    model: Model,
     prompts: Sequence[str],
     *,
     negative_prompt: str = "",

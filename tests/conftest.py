@@ -61,8 +61,8 @@ def plain_model(tmp_path_factory: pytest.TempPathFactory) -> PlainModel:
     from transformers import CLIPTokenizer
 
     from dreamlayer_jax.config import DreamLayerConfig, LayerDecoderConfig, LayeredConfig, TextConfig, UNetConfig, VAEConfig
-    from dreamlayer_jax.weights.diffusers_folder import export_diffusers
-    from dreamlayer_jax.weights.layered import base_shapes
+    from dreamlayer_jax.models.layered import base_shapes
+    from dreamlayer_jax.weights.formats.diffusers_folder import export_diffusers
     from train.tokenizer import build_tokenizer
 
     config = DreamLayerConfig(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,51 @@ def test_every_folder_of_the_library_is_a_package() -> None:
     """`packages = find:` leaves out folders without `__init__.py`."""
     folders = {path.parent for path in sources("dreamlayer_jax")}
     assert sorted(str(folder.relative_to(ROOT)) for folder in folders if not (folder / "__init__.py").is_file()) == []
+
+
+# The library from the ground up: a room imports rooms of lower floors only, never one of its own floor or above.
+FLOORS = (
+    ("config", "version", "compositing", "layer_axis", "files"),
+    ("prompts", "canvas", "picture", "request", "scene", "metrics"),
+    ("attention", "planner", "editing", "export"),
+    ("models", "layered_image"),
+    ("diffusion", "weights"),
+    ("model",),
+    ("tasks", "stable_diffusion"),
+    ("pipeline",),
+    ("cli",),
+)
+
+
+def library() -> dict[str, set[str]]:
+    """Every module of the library, without the package's own face, and the modules of the library that it imports anywhere in it."""
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in sources("dreamlayer_jax")}
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        graph[module] = set()
+        for name in imported(path.read_text(encoding="utf-8"), ".".join(path.relative_to(ROOT).parts[:-1])):
+            while name and name not in modules:
+                name = name.rpartition(".")[0]
+            if name and name != module:
+                graph[module].add(name)
+    return graph
+
+
+def floor_of(module: str) -> int:
+    room = module.split(".")[1]
+    return next(i for i, floor in enumerate(FLOORS) if room in floor)
+
+
+def test_no_import_circle() -> None:
+    """Imports for types alone count too: a reader follows them like any other."""
+    assert len(list(graphlib.TopologicalSorter(library()).static_order())) == len(library())
+
+
+def test_no_module_imports_one_above_it() -> None:
+    wrong = [
+        f"{module} imports {name}"
+        for module, names in library().items()
+        for name in names
+        if "." in module and (name.count(".") == 0 or (name.split(".")[1] != module.split(".")[1] and floor_of(name) >= floor_of(module)))
+    ]
+    assert wrong == []

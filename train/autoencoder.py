@@ -20,9 +20,9 @@ import optax
 from jaxtyping import Array, Float, UInt8
 
 from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.models.init import init_params
 from dreamlayer_jax.models.vae import AutoencoderKL
-from dreamlayer_jax.weights.config_json import write_config
-from dreamlayer_jax.weights.init import init_params
+from dreamlayer_jax.weights.formats.config_json import write_config
 from train.images import ImageSource, layer_images
 from train.optimizer import OptimizerConfig, make_optimizer
 from train.scene_cache import SceneSet, open_scene_cache

@@ -24,10 +24,10 @@ from dreamlayer_jax.diffusion.generate import generate_layers
 from dreamlayer_jax.diffusion.losses import Weighting, map_losses, noise_loss, noise_weight
 from dreamlayer_jax.diffusion.predict import encode_layers, predict
 from dreamlayer_jax.diffusion.schedule import add_noise, alphas_cumprod, target
+from dreamlayer_jax.models.init import init_params
+from dreamlayer_jax.models.layered import is_attention, is_trained
 from dreamlayer_jax.prompts import tokenize
-from dreamlayer_jax.weights.init import init_params
-from dreamlayer_jax.weights.layered import is_attention, is_trained
-from dreamlayer_jax.weights.trained import save_trained
+from dreamlayer_jax.weights.formats.trained import save_trained
 from train.given import GivenShares, draw_given
 from train.latents import EncodedScenes
 from train.optimizer import OptimizerConfig, make_optimizer

@@ -23,9 +23,9 @@ from jaxtyping import Array, Float, UInt8
 
 from dreamlayer_jax.compositing import MID_GREY, over_grey
 from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.models.init import init_params
 from dreamlayer_jax.models.layer_decoder import LayerDecoder, rgba_straight
 from dreamlayer_jax.models.vae import AutoencoderKL
-from dreamlayer_jax.weights.init import init_params
 from train.export import load_params
 from train.images import layer_images
 from train.latents import LatentSource, encode_scenes

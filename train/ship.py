@@ -9,7 +9,7 @@ from typing import Any
 
 from data.captions import all_words
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.weights.checkpoint_folder import save_pretrained
+from dreamlayer_jax.weights.formats.checkpoint_folder import save_pretrained
 from train.export import exported_step, load_params
 from train.scene_cache import WORLDS, SceneSet
 from train.stage import Params

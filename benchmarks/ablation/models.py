@@ -14,8 +14,8 @@ import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dreamlayer_jax.config import LayeredConfig
+from dreamlayer_jax.models.init import init_params
 from dreamlayer_jax.pipeline import DreamLayer
-from dreamlayer_jax.weights.init import init_params
 from train.configs.pocket import PocketTraining
 from train.diffusion import DiffusionStage
 from train.export import params_digest

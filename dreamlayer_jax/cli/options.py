@@ -80,6 +80,6 @@ def outside_failures() -> tuple[type[Exception], ...]:
     """What can go wrong outside this program; anything else is a bug and shows its traceback."""
     from dreamlayer_jax.picture import PictureError
     from dreamlayer_jax.prompts import PromptError
-    from dreamlayer_jax.weights.errors import WeightsError
+    from dreamlayer_jax.weights.files.errors import WeightsError
 
     return RequestError, PromptError, WeightsError, PictureError, OSError

@@ -48,7 +48,7 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
             backgrounds=tuple(stored["backgrounds"]), foregrounds=tuple(stored["foregrounds"]), words=frozenset(stored["words"])
         )
     except (ValueError, KeyError, TypeError) as error:
-        from dreamlayer_jax.weights.errors import WeightsError
+        from dreamlayer_jax.weights.files.errors import WeightsError
 
         raise WeightsError(f"{path} is damaged ({error!r}); install the model again") from error
 
@@ -88,6 +88,6 @@ class ShowVocabulary:
     @staticmethod
     def failures() -> tuple[type[Exception], ...]:
         """What can go wrong outside this program."""
-        from dreamlayer_jax.weights.errors import WeightsError
+        from dreamlayer_jax.weights.files.errors import WeightsError
 
         return WeightsError, OSError

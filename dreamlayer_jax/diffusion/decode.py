@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.diffusion.predict import Params
 from dreamlayer_jax.models.layer_decoder import LayerDecoder, ensemble, rgba_straight
+from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.models.vae import AutoencoderKL
 
 

@@ -23,7 +23,8 @@ from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.denoise import Given, Trajectory, ddim_steps, denoise, guidance_contexts, lay
 from dreamlayer_jax.diffusion.generate import GeneratedLatents, KnownLatents, generate_layers
 from dreamlayer_jax.diffusion.inversion import invert, see_global_only
-from dreamlayer_jax.diffusion.predict import Params, encode_layers
+from dreamlayer_jax.diffusion.predict import encode_layers
+from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.prompts import TokenBatch
 
 Method = Literal["inversion", "replay", "given"]

@@ -18,9 +18,10 @@ from jaxtyping import Array, Float, Int
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.ddim import ddim_step
 from dreamlayer_jax.diffusion.guidance import guided
-from dreamlayer_jax.diffusion.predict import Params, encode_layers, predict
+from dreamlayer_jax.diffusion.predict import encode_layers, predict
 from dreamlayer_jax.diffusion.schedule import add_noise, alphas_cumprod, final_alpha_cumprod, timesteps
 from dreamlayer_jax.layer_axis import LayerContext
+from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.models.unet import UNetOutput
 from dreamlayer_jax.prompts import TokenBatch, doubled
 

@@ -8,7 +8,7 @@ import jax
 from jaxtyping import Array, Float
 
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.diffusion.predict import Params
+from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.models.vae import AutoencoderKL
 
 

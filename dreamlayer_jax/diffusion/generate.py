@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -9,8 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.denoise import Given, Trajectory, ddim_steps, denoise, guidance_contexts, lay, noised
-from dreamlayer_jax.diffusion.predict import Params
-from dreamlayer_jax.diffusion.progress import Progress
+from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.prompts import TokenBatch
 
 
@@ -53,7 +54,7 @@ def generate_layers(
     guidance: float = 7.5,
     size: tuple[int, int] | None = None,
     known: KnownLatents | None = None,
-    progress: Progress | None = None,
+    on_piece: Callable[[int, Array], None] | None = None,
 ) -> GeneratedLatents:
     """Text to layers, some of them given or none.
 
@@ -67,7 +68,8 @@ def generate_layers(
         guidance: classifier-free guidance weight; 1 is none.
         size: height and width in pixels; the model's own by default.
         known: layers (or parts of them) that stay as they are, and that the others are made for.
-        progress: is told the steps that are begun, about ten times; the scan is then run in that many equal pieces.
+        on_piece: called with the steps that are begun and their result to come, about ten times; the scan then runs in that many equal
+            pieces.
     """
     height, width = size or (config.sample_size, config.sample_size)
     k, batch = tokens.words.shape
@@ -75,7 +77,7 @@ def generate_layers(
     z = starting_noise(config, rng, k + 1, batch, height, width)
     run = ddim_steps(config, steps)
     straight = None if known is None else noised(known.latents, z, run)
-    piece = steps if progress is None else max(n for n in range(1, max(1, steps // 10) + 1) if steps % n == 0)
+    piece = steps if on_piece is None else max(n for n in range(1, max(1, steps // 10) + 1) if steps % n == 0)
     states, maps = [], 0.0
     for done in range(0, steps, piece):
         part = slice(done, done + piece)
@@ -83,7 +85,7 @@ def generate_layers(
         out = denoise(config, params["unet"], z, contexts, run[part], jnp.float32(guidance), given)
         z, maps = out.trajectory.clean, maps + out.context_maps.sum(axis=0)
         states.append(out.trajectory.states)
-        if progress is not None:
-            progress.begun(done + piece, z)
+        if on_piece is not None:
+            on_piece(done + piece, z)
     clean = z if known is None else lay(known.latents, z, known.mask)
     return GeneratedLatents(trajectory=Trajectory(states=jnp.concatenate(states), clean=clean), context_maps=maps / steps)

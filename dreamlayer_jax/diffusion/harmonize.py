@@ -26,9 +26,9 @@ from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.ddim import ddim_step
 from dreamlayer_jax.diffusion.decode import decode_latents
 from dreamlayer_jax.diffusion.denoise import Given, Steps, Trajectory, as_seen, guided_prediction
-from dreamlayer_jax.diffusion.predict import Params
 from dreamlayer_jax.diffusion.schedule import add_noise, noise_of
 from dreamlayer_jax.layer_axis import LayerContext
+from dreamlayer_jax.models.params import Params
 
 COVERAGE_POWER = 4
 """Chosen on scenes apart from those that are reported."""

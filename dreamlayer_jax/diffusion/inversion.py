@@ -17,9 +17,10 @@ from jaxtyping import Array, Float
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.ddim import ddim_step
 from dreamlayer_jax.diffusion.denoise import Steps, Trajectory
-from dreamlayer_jax.diffusion.predict import Params, predict
+from dreamlayer_jax.diffusion.predict import predict
 from dreamlayer_jax.diffusion.schedule import clean_and_noise
 from dreamlayer_jax.layer_axis import LayerContext, Role
+from dreamlayer_jax.models.params import Params
 
 
 def see_global_only(layers: LayerContext) -> LayerContext:

@@ -10,11 +10,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.layer_axis import AxisNames, LayerContext, map_layers
+from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.models.text_encoder import CLIPTextModel
 from dreamlayer_jax.models.unet import UNet2DCondition, UNetOutput
 from dreamlayer_jax.prompts import layer_contexts
-
-Params = dict[str, Any]
 
 
 def encode_layers(
@@ -31,11 +30,6 @@ def encode_layers(
     encoded = CLIPTextModel(config.text).apply({"params": params["text_encoder"]}, flat)
     layers = encoded[:-1].reshape(k, b, length, -1)
     return layer_contexts(layers, words, encoded[-1], params["layer_assign"]["embedding"], valid, config.layered.prompt_windows)
-
-
-def init_layer_assign(config: DreamLayerConfig) -> Params:
-    """The zero-initialised layer-assign embedding, one vector a layer slot (background and every foreground)."""
-    return {"embedding": jnp.zeros((1 + config.layered.max_foregrounds, config.text.hidden_size))}
 
 
 def predict(

@@ -11,8 +11,8 @@ import math
 from collections.abc import Sequence
 
 from dreamlayer_jax.editing.placement import IN_PLACE, Placement
-from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.request import RequestError
+from dreamlayer_jax.scene import Scene
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ class PlannedLayer:
     placement: Placement = IN_PLACE
 
 
-def plan(image: LayeredImage, edits: Sequence[Edit]) -> tuple[PlannedLayer, ...]:
+def plan(image: Scene, edits: Sequence[Edit]) -> tuple[PlannedLayer, ...]:
     """The edited scene's layers, background first.
 
     Raises:
@@ -111,7 +111,7 @@ def plan(image: LayeredImage, edits: Sequence[Edit]) -> tuple[PlannedLayer, ...]
     return (layers[0], *(layers[number] for number in order))
 
 
-def _placed(image: LayeredImage, layer: PlannedLayer, edit: Move | Resize | Flip) -> PlannedLayer:
+def _placed(image: Scene, layer: PlannedLayer, edit: Move | Resize | Flip) -> PlannedLayer:
     if layer.source is None:
         raise RequestError(f"layer {edit.layer} is made anew in the same edit; {type(edit).__name__.lower()} it in a second one")
     height, width = image.size

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
-from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.request import RequestError
+from dreamlayer_jax.scene import Scene
 
 EditorFormat = Literal["psd", "ora"]
 
 
-def write_editor_file(image: LayeredImage, path: str | Path, *, shadow: bool = False, overwrite: bool = False) -> Path:
+def write_editor_file(image: Scene, path: str | Path, *, shadow: bool = False, overwrite: bool = False) -> Path:
     """Writes a .psd or .ora file, as the name says, and returns its path.
 
     Args:
@@ -35,7 +35,7 @@ def write_editor_file(image: LayeredImage, path: str | Path, *, shadow: bool = F
     return path
 
 
-def write_format(image: LayeredImage, path: Path, format: EditorFormat, *, shadow: bool = False) -> None:
+def write_format(image: Scene, path: Path, format: EditorFormat, *, shadow: bool = False) -> None:
     """Writes `path` in `format`, whatever the name."""
     if format == "psd":
         from dreamlayer_jax.export.psd import write_psd

@@ -21,8 +21,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dreamlayer_jax.compositing import from_uint8, to_uint8
-from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.request import RequestError
+from dreamlayer_jax.scene import Scene
 
 MAX_NAME = 120
 
@@ -47,13 +47,13 @@ class EditorLayer:
     top: int
 
 
-def editor_layers(image: LayeredImage, *, shadow: bool = False) -> tuple[EditorLayer, ...]:
+def editor_layers(image: Scene, *, shadow: bool = False) -> tuple[EditorLayer, ...]:
     """The stack, far to near. Raises `RequestError` if `shadow` is asked for and there is no `composite_rgb`."""
     layers = [_cut(layer_name(layer.prompt), Mode.NORMAL, layer.rgba_straight) for layer in image.layers]
     return (*layers, *(_light(image) if shadow else ()))
 
 
-def merged(image: LayeredImage) -> UInt8[np.ndarray, "h w 3"]:
+def merged(image: Scene) -> UInt8[np.ndarray, "h w 3"]:
     """What a viewer that knows no layers shows: the composite, or the blend of a scene that has none."""
     return image.blend if image.composite_rgb is None else image.composite_rgb
 
@@ -64,7 +64,7 @@ def layer_name(prompt: str) -> str:
     return line if len(line) <= MAX_NAME else line[: MAX_NAME - 1].rstrip() + "…"
 
 
-def _light(image: LayeredImage) -> tuple[EditorLayer, EditorLayer]:
+def _light(image: Scene) -> tuple[EditorLayer, EditorLayer]:
     if image.composite_rgb is None:
         raise RequestError("the scene has no harmonised composite, so there is no shadow to put in a layer; ask without it")
     b, c = from_uint8(image.blend), from_uint8(image.composite_rgb)

@@ -19,7 +19,7 @@ from pathlib import Path
 from PIL import Image
 
 from dreamlayer_jax.export.editor_layers import EditorLayer, Mode, editor_layers, merged
-from dreamlayer_jax.layered_image import LayeredImage
+from dreamlayer_jax.scene import Scene
 
 MIMETYPE = "image/openraster"
 VERSION = "0.0.6"
@@ -27,7 +27,7 @@ THUMBNAIL_SIDE = 256
 COMPOSITE_OPS = {Mode.NORMAL: "svg:src-over", Mode.MULTIPLY: "svg:multiply", Mode.SCREEN: "svg:screen"}
 
 
-def write_openraster(image: LayeredImage, path: Path, *, shadow: bool = False) -> None:
+def write_openraster(image: Scene, path: Path, *, shadow: bool = False) -> None:
     """Writes `path`; the same image gives the same bytes. Raises `RequestError` (see `editor_layers`)."""
     layers = editor_layers(image, shadow=shadow)
     whole = Image.fromarray(merged(image))

@@ -14,12 +14,12 @@ from psd_tools.constants import BlendMode
 from psd_tools.psd import PSD
 
 from dreamlayer_jax.export.editor_layers import Mode, editor_layers, merged
-from dreamlayer_jax.layered_image import LayeredImage
+from dreamlayer_jax.scene import Scene
 
 BLEND_MODES = {Mode.NORMAL: BlendMode.NORMAL, Mode.MULTIPLY: BlendMode.MULTIPLY, Mode.SCREEN: BlendMode.SCREEN}
 
 
-def write_psd(image: LayeredImage, path: Path, *, shadow: bool = False) -> None:
+def write_psd(image: Scene, path: Path, *, shadow: bool = False) -> None:
     """Writes `path`; the same image gives the same bytes. Raises `RequestError` (see `editor_layers`)."""
     picture = merged(image)
     document = PSDImage.frompil(Image.fromarray(picture))

@@ -26,13 +26,13 @@ from PIL import Image, UnidentifiedImageError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from dreamlayer_jax import __version__
 from dreamlayer_jax.compositing import from_uint8, to_uint8
 from dreamlayer_jax.export.editor_file import EditorFormat, write_format
 from dreamlayer_jax.export.folder import SCENE_FILE
 from dreamlayer_jax.export.sheet import contact_sheet
 from dreamlayer_jax.layer_axis import Role
-from dreamlayer_jax.layered_image import KeptLatents, Layer, LayeredImage
+from dreamlayer_jax.scene import KeptLatents, Layer, Scene
+from dreamlayer_jax.version import __version__
 
 FORMAT = 1
 LATENTS_FILE = "latents.safetensors"
@@ -44,7 +44,7 @@ def slug(prompt: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", plain)[:40].strip("_") or "layer"
 
 
-def write_scene(image: LayeredImage, folder: Path, *, editor_format: EditorFormat | None = None) -> None:
+def write_scene(image: Scene, folder: Path, *, editor_format: EditorFormat | None = None) -> None:
     """Fills an existing, empty folder; `editor_format` adds scene.psd or scene.ora. The same image gives the same bytes."""
     layers = [{"role": "background", "prompt": image.background.prompt, "file": "0_background.png"}] + [
         {"role": "foreground", "prompt": layer.prompt, "file": f"{i}_{slug(layer.prompt)}.png", "context": f"context_{i}.png"}
@@ -87,7 +87,7 @@ def write_scene(image: LayeredImage, folder: Path, *, editor_format: EditorForma
     (folder / SCENE_FILE).write_text(json.dumps(scene, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_scene(folder: str | Path) -> LayeredImage:
+def read_scene(folder: str | Path) -> Scene:
     """The image that `write_scene` wrote. Context maps come back as 8 bits stored them.
 
     Raises `FileNotFoundError` if the folder or a file that it names is missing, `ValueError` if one is damaged.
@@ -107,14 +107,14 @@ def read_scene(folder: str | Path) -> LayeredImage:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 
-def _assemble(scene: dict[str, Any], folder: Path) -> LayeredImage:
+def _assemble(scene: dict[str, Any], folder: Path) -> Scene:
     layers = tuple(
         Layer(prompt=entry["prompt"], role=Role[entry["role"].upper()], rgba_straight=_pixels(folder / entry["file"], "RGBA"))
         for entry in scene["layers"]
     )
     (height, width), (map_height, map_width) = scene["size"], scene["context_size"]
     maps = [_pixels(folder / entry["context"], "L")[:: height // map_height, :: width // map_width] for entry in scene["layers"][1:]]
-    return LayeredImage(
+    return Scene(
         layers=layers,
         global_rgb=_pixels(folder / scene["global"], "RGB"),
         context_maps=from_uint8(np.stack(maps)) if maps else np.zeros((0, map_height, map_width), np.float32),

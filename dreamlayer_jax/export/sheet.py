@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from dreamlayer_jax.compositing import from_uint8, premultiply, to_uint8
 
 if TYPE_CHECKING:
-    from dreamlayer_jax.layered_image import LayeredImage
+    from dreamlayer_jax.scene import Scene
 
 MARGIN, GAP, CAPTION = 28, 20, 60
 PAPER, INK, FAINT = (250, 250, 248), (28, 28, 30), (120, 120, 126)
@@ -29,7 +29,7 @@ class Tile:
     text: str = ""
 
 
-def contact_sheet(image: LayeredImage) -> np.ndarray:
+def contact_sheet(image: Scene) -> np.ndarray:
     """The sheet as uint8 (H, W, 3): layers far to near, blend, composite, global; under each foreground its context map.
 
     Small pictures are enlarged smoothly to 256 pixels a side, so that a 64-pixel scene can be looked at.

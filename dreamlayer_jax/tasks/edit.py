@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -24,20 +23,20 @@ from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.decode import decode_layers
 from dreamlayer_jax.diffusion.denoise import noised
 from dreamlayer_jax.diffusion.generate import GeneratedLatents, KnownLatents, generate_layers
-from dreamlayer_jax.diffusion.predict import Params
 from dreamlayer_jax.diffusion.schedule import noise_of
 from dreamlayer_jax.editing.edits import Edit, PlannedLayer, plan
 from dreamlayer_jax.editing.placement import cut_then_shown
-from dreamlayer_jax.layered_image import KeptLatents, LayeredImage
-from dreamlayer_jax.tasks.assemble import Window, as_layers, changed_blend, check_window, harmonized, window_steps
-from dreamlayer_jax.tasks.text_to_layers import encode_layers_on_grey
-
-if TYPE_CHECKING:
-    from dreamlayer_jax.pipeline import DreamLayer
+from dreamlayer_jax.layered_image import LayeredImage
+from dreamlayer_jax.model import Model
+from dreamlayer_jax.models.params import Params
+from dreamlayer_jax.scene import KeptLatents
+from dreamlayer_jax.tasks.assemble import as_layers
+from dreamlayer_jax.tasks.given import encode_layers_on_grey
+from dreamlayer_jax.tasks.harmonize import Window, changed_blend, check_window, harmonized, window_steps
 
 
 def edit_layers(
-    model: DreamLayer, image: LayeredImage, edits: Sequence[Edit], *, seed: int, steps: int, guidance: float, window: Window
+    model: Model, image: LayeredImage, edits: Sequence[Edit], *, seed: int, steps: int, guidance: float, window: Window
 ) -> LayeredImage:
     """See `DreamLayer.edit`."""
     check_window(window, model.config.schedule.num_train_timesteps)
@@ -93,7 +92,7 @@ def _placed(image: LayeredImage, layer: PlannedLayer) -> tuple[UInt8[np.ndarray,
 
 
 def _latents(
-    model: DreamLayer, image: LayeredImage, planned: Sequence[PlannedLayer], rgba: Sequence[np.ndarray], rng: jax.Array
+    model: Model, image: LayeredImage, planned: Sequence[PlannedLayer], rgba: Sequence[np.ndarray], rng: jax.Array
 ) -> tuple[Float[np.ndarray, "l h w c"], Float[np.ndarray, "l h w c"]]:
     """Clean latents of the planned layers, and the noise that each carries; the global layer's are zero and not used."""
     clean = encode_layers_on_grey(model, np.stack(rgba))

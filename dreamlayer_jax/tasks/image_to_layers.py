@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,15 +13,13 @@ from dreamlayer_jax.diffusion.decode import decode_latents, decode_layers
 from dreamlayer_jax.diffusion.decompose import METHODS, Method, decompose_layers, default_method, with_detail
 from dreamlayer_jax.diffusion.encode import encode_pictures
 from dreamlayer_jax.layered_image import LayeredImage
+from dreamlayer_jax.model import Model
 from dreamlayer_jax.request import RequestError
 from dreamlayer_jax.tasks.assemble import as_layers, keep, mean_maps
 
-if TYPE_CHECKING:
-    from dreamlayer_jax.pipeline import DreamLayer
-
 
 def image_to_layers(
-    model: DreamLayer,
+    model: Model,
     picture: UInt8[np.ndarray, "h w 3"],
     prompts: list[str],
     *,

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dreamlayer_jax.config import DreamLayerConfig, sd15
-from dreamlayer_jax.diffusion.predict import Params
-from dreamlayer_jax.weights.checkpoint_folder import WEIGHTS, load_pretrained, read_folder_config
-from dreamlayer_jax.weights.diffusers_folder import is_diffusers_folder, load_diffusers
-from dreamlayer_jax.weights.errors import WeightsError
-from dreamlayer_jax.weights.layer_decoder_file import load_layer_decoder
-from dreamlayer_jax.weights.layered import become_layered
-from dreamlayer_jax.weights.manifest import MANIFEST
-from dreamlayer_jax.weights.orbax_folder import beside, load_orbax, orbax_checkpoint
-from dreamlayer_jax.weights.pickles import is_pickle, pickle_message
-from dreamlayer_jax.weights.single_file import load_single_file
+from dreamlayer_jax.models.layered import become_layered
+from dreamlayer_jax.models.params import Params
+from dreamlayer_jax.weights.files.errors import WeightsError
+from dreamlayer_jax.weights.files.pickles import is_pickle, pickle_message
+from dreamlayer_jax.weights.formats.checkpoint_folder import WEIGHTS, load_pretrained, read_folder_config
+from dreamlayer_jax.weights.formats.diffusers_folder import is_diffusers_folder, load_diffusers
+from dreamlayer_jax.weights.formats.layer_decoder_file import load_layer_decoder
+from dreamlayer_jax.weights.formats.manifest import MANIFEST
+from dreamlayer_jax.weights.formats.orbax_folder import beside, load_orbax, orbax_checkpoint
+from dreamlayer_jax.weights.formats.single_file import load_single_file
+from dreamlayer_jax.weights.formats.trained import lay_over
 from dreamlayer_jax.weights.tokenizer import CLIP, load_tokenizer
-from dreamlayer_jax.weights.trained import lay_over
 from dreamlayer_jax.weights.where import model_name
 
 if TYPE_CHECKING:

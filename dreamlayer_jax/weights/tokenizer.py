@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.weights.errors import WeightsError
+from dreamlayer_jax.weights.files.errors import WeightsError
 from dreamlayer_jax.weights.where import fetch
 
 if TYPE_CHECKING:

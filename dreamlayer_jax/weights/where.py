@@ -16,7 +16,7 @@ def find_model(where: str | Path) -> Path:
 
     Raises `WeightsError` if there is no such file or folder and the hub has none, or cannot be reached.
     """
-    from dreamlayer_jax.weights.errors import WeightsError
+    from dreamlayer_jax.weights.files.errors import WeightsError
 
     path = Path(__file__).parent / where if where in SHIPPED else Path(where)
     if path.exists():
@@ -36,7 +36,7 @@ def fetch(hub_id: str, files: tuple[str, ...], not_needed: tuple[str, ...] = ())
     """The folder with the files of a hub repository that match the patterns; `WeightsError` if it cannot be fetched and is not cached."""
     from huggingface_hub import snapshot_download
 
-    from dreamlayer_jax.weights.errors import WeightsError
+    from dreamlayer_jax.weights.files.errors import WeightsError
 
     try:
         return Path(snapshot_download(hub_id, allow_patterns=list(files), ignore_patterns=list(not_needed)))

@@ -16,7 +16,7 @@ from dreamlayer_jax.diffusion.decode import decode_layers
 from dreamlayer_jax.diffusion.generate import generate_layers
 from dreamlayer_jax.prompts import tokenize
 from dreamlayer_jax.request import RequestError
-from dreamlayer_jax.tasks.assemble import Window, changed_blend, check_window, harmonized_batch, window_steps
+from dreamlayer_jax.tasks.harmonize import Window, changed_blend, check_window, harmonized_batch, window_steps
 from sample.evaluate.probe import SIDE
 from sample.evaluate.scenes import ScenePictures, batches_of_equal_k
 

@@ -19,7 +19,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
 from dreamlayer_jax.export.editor_file import new_file
-from dreamlayer_jax.weights.errors import WeightsError
+from dreamlayer_jax.weights.files.errors import WeightsError
 
 FOLDER = Path(__file__).parent / "probe_weights"
 SIDE = 64

@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from dreamlayer_jax.weights.errors import WeightsError
+from dreamlayer_jax.weights.files.errors import WeightsError
 
 PIECE = 32
 """Pictures or prompts at a time."""

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dreamlayer_jax.compositing import to_uint8
-from dreamlayer_jax.weights.errors import WeightsError
+from dreamlayer_jax.weights.files.errors import WeightsError
 from sample.evaluate.torch_folder import PIECE, load_folder
 
 

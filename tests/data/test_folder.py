@@ -14,7 +14,8 @@ from data.scenes import compose
 from data.world import shapes_world
 from dreamlayer_jax.compositing import composite, from_uint8
 from dreamlayer_jax.layer_axis import Role
-from dreamlayer_jax.layered_image import Layer, LayeredImage
+from dreamlayer_jax.layered_image import LayeredImage
+from dreamlayer_jax.scene import Layer
 
 SCENE = compose(shapes_world(), 4, size=32, k=3)
 

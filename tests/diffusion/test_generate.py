@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from dreamlayer_jax.diffusion.generate import GeneratedLatents, generate_layers, starting_noise
-from dreamlayer_jax.diffusion.progress import Progress
 from dreamlayer_jax.prompts import TokenBatch
+from dreamlayer_jax.tasks.progress import Progress
 
 STEPS = 20
 

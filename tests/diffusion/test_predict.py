@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from dreamlayer_jax.diffusion.losses import map_losses, noise_loss
-from dreamlayer_jax.diffusion.predict import encode_layers, init_layer_assign, predict
+from dreamlayer_jax.diffusion.predict import encode_layers, predict
 from dreamlayer_jax.layer_axis import Role
+from dreamlayer_jax.models.init import init_layer_assign
 from dreamlayer_jax.models.unet import UNet2DCondition
 
 # Without the optimisations: at these sizes compiling is nearly all of the time.

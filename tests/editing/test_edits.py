@@ -7,8 +7,9 @@ import pytest
 
 from dreamlayer_jax.editing.edits import Add, Flip, Move, Order, Remove, Replace, Resize, plan
 from dreamlayer_jax.layer_axis import Role
-from dreamlayer_jax.layered_image import Layer, LayeredImage
+from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.request import RequestError
+from dreamlayer_jax.scene import Layer
 
 
 @pytest.fixture(scope="module")

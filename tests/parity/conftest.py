@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from dreamlayer_jax.weights.convert import from_params, load_safetensors, to_params
+from dreamlayer_jax.weights.files.convert import from_params, load_safetensors, to_params
 
 
 def _randomise(network: torch.nn.Module, seed: int = 0) -> torch.nn.Module:

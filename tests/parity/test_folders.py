@@ -12,9 +12,9 @@ from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, StableDiffusi
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from dreamlayer_jax import DreamLayer
+from dreamlayer_jax.models.layered import BASE, is_added, select
 from dreamlayer_jax.stable_diffusion import decode_latent, encode_image, encode_prompt, predict_noise, text_to_image
-from dreamlayer_jax.weights.convert import from_params
-from dreamlayer_jax.weights.layered import BASE, is_added, select
+from dreamlayer_jax.weights.files.convert import from_params
 
 # Shards of a few tensors; `variant` goes into the middle of every file's name.
 WAYS = {

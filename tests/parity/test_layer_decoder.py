@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from dreamlayer_jax.config import LayerDecoderConfig
 from dreamlayer_jax.models.layer_decoder import LayerDecoder, ensemble
-from dreamlayer_jax.weights.errors import WeightsError
-from dreamlayer_jax.weights.layer_decoder_file import load_layer_decoder
+from dreamlayer_jax.weights.files.errors import WeightsError
+from dreamlayer_jax.weights.formats.layer_decoder_file import load_layer_decoder
 
 CASES = {
     "the published pattern, rectangular": (

@@ -10,7 +10,7 @@ from transformers import CLIPTextModel as Reference
 
 from dreamlayer_jax.config import TextConfig
 from dreamlayer_jax.models.text_encoder import CLIPTextModel
-from dreamlayer_jax.weights.convert import from_params
+from dreamlayer_jax.weights.files.convert import from_params
 
 CASES = {
     "two layers, quick_gelu": (

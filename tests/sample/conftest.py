@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from dreamlayer_jax.config import DreamLayerConfig, LayerDecoderConfig, LayeredConfig, TextConfig, UNetConfig, VAEConfig
-from dreamlayer_jax.diffusion.predict import Params
-from dreamlayer_jax.weights.checkpoint_folder import save_pretrained
-from dreamlayer_jax.weights.init import param_shapes
+from dreamlayer_jax.models.init import param_shapes
+from dreamlayer_jax.models.params import Params
+from dreamlayer_jax.weights.formats.checkpoint_folder import save_pretrained
 from sample.__main__ import main
 from train.tokenizer import build_tokenizer
 

@@ -15,8 +15,8 @@ from safetensors.numpy import load_file, save_file
 
 from dreamlayer_jax.config import LayerDecoderConfig
 from dreamlayer_jax.models.layer_decoder import LayerDecoder
-from dreamlayer_jax.weights.convert import from_params
-from dreamlayer_jax.weights.original_names import original_key
+from dreamlayer_jax.weights.files.convert import from_params
+from dreamlayer_jax.weights.files.original_names import original_key
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 

@@ -20,8 +20,8 @@ from data.tfds_builder import build
 from data.world import shapes_world
 from dreamlayer_jax import DreamLayer
 from dreamlayer_jax.config import sd15
-from dreamlayer_jax.weights.init import param_shapes
-from dreamlayer_jax.weights.layered import is_trained
+from dreamlayer_jax.models.init import param_shapes
+from dreamlayer_jax.models.layered import is_trained
 from train.__main__ import main
 from train.configs.paper import PaperTraining
 from train.export import load_params

@@ -12,7 +12,7 @@ from PIL import Image
 
 from data.source import SceneSource
 from data.world import shapes_world
-from dreamlayer_jax.weights.config_json import read_config
+from dreamlayer_jax.weights.formats.config_json import read_config
 from train.__main__ import main
 from train.configs.pocket import PocketTraining
 from train.export import load_params

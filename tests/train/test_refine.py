@@ -13,8 +13,8 @@ from flax.traverse_util import flatten_dict
 from data.captions import all_captions
 from data.world import shapes_world
 from dreamlayer_jax import DreamLayer
-from dreamlayer_jax.weights.checkpoint_folder import save_pretrained
-from dreamlayer_jax.weights.init import init_params
+from dreamlayer_jax.models.init import init_params
+from dreamlayer_jax.weights.formats.checkpoint_folder import save_pretrained
 from tests.train.conftest import tiny_model
 from train.configs.refine import RefineTraining
 from train.export import load_params

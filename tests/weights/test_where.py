@@ -9,7 +9,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 
-from dreamlayer_jax.weights.errors import WeightsError
+from dreamlayer_jax.weights.files.errors import WeightsError
 from dreamlayer_jax.weights.where import find_model, model_name
 
 REPOSITORY = {  # of Stable Diffusion 1.5: whether the file is needed

@@ -21,7 +21,7 @@ from typing import ClassVar, Literal
 from data.folder import FolderSource
 from data.source import ExampleSource
 from dreamlayer_jax.pipeline import DreamLayer
-from dreamlayer_jax.weights.checkpoint_folder import save_pretrained
+from dreamlayer_jax.weights.formats.checkpoint_folder import save_pretrained
 from train.diffusion import DiffusionStage, LossConfig
 from train.encoded import Encoder, build_encoded, open_encoded
 from train.export import lay_over_exported

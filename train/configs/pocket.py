@@ -18,7 +18,7 @@ from transformers import CLIPTokenizer
 
 from data.captions import all_captions
 from dreamlayer_jax.config import DreamLayerConfig, pocket
-from dreamlayer_jax.weights.config_json import read_config
+from dreamlayer_jax.weights.formats.config_json import read_config
 from train.autoencoder import Autoencoder
 from train.diffusion import DiffusionStage, LossConfig
 from train.export import load_params

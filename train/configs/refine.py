@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from dreamlayer_jax.pipeline import DreamLayer
-from dreamlayer_jax.weights.checkpoint_folder import save_pretrained
+from dreamlayer_jax.weights.formats.checkpoint_folder import save_pretrained
 from dreamlayer_jax.weights.where import find_model
 from train.configs.pocket import DIFFUSION_LOSSES, PICTURE_PROMPTS
 from train.diffusion import DiffusionStage, LossConfig

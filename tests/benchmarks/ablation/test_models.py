@@ -9,8 +9,8 @@ from flax.traverse_util import flatten_dict
 
 from benchmarks.ablation.models import folder_of, variant, with_parts
 from dreamlayer_jax.config import LayeredConfig, pocket
+from dreamlayer_jax.models.init import init_params
 from dreamlayer_jax.pipeline import DreamLayer
-from dreamlayer_jax.weights.init import init_params
 from train.diffusion import DiffusionStage
 
 

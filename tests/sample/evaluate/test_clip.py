@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from dreamlayer_jax.compositing import to_uint8
-from dreamlayer_jax.weights.errors import WeightsError
+from dreamlayer_jax.weights.files.errors import WeightsError
 from sample.evaluate.clip import load_clip
 from sample.evaluate.torch_folder import PIECE
 from train.tokenizer import build_tokenizer

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dreamlayer_jax.compositing import to_uint8
-from dreamlayer_jax.weights.errors import WeightsError
+from dreamlayer_jax.weights.files.errors import WeightsError
 from sample.evaluate.torch_folder import PIECE
 from sample.evaluate.vision import load_vision
 

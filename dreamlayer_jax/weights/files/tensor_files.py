@@ -14,8 +14,8 @@ import ml_dtypes  # noqa: F401  (makes numpy, and so safetensors, know bfloat16)
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from dreamlayer_jax.weights.errors import WeightsError
-from dreamlayer_jax.weights.pickles import refuse_pickle
+from dreamlayer_jax.weights.files.errors import WeightsError
+from dreamlayer_jax.weights.files.pickles import refuse_pickle
 
 INDEX = ".safetensors.index."
 

@@ -11,7 +11,7 @@ from dreamlayer_jax.models.layer_decoder import LayerDecoder
 from dreamlayer_jax.models.text_encoder import CLIPTextModel
 from dreamlayer_jax.models.unet import UNet2DCondition
 from dreamlayer_jax.models.vae import AutoencoderKL
-from dreamlayer_jax.weights.names import from_torch, key_of, modern_key, to_torch, torch_shape
+from dreamlayer_jax.weights.files.names import from_torch, key_of, modern_key, to_torch, torch_shape
 
 EXAMPLES = {
     ("down_blocks_0", "resnets_1", "conv1", "kernel"): "down_blocks.0.resnets.1.conv1.weight",

@@ -13,14 +13,13 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from dreamlayer_jax.weights.causes import likely_cause
-from dreamlayer_jax.weights.errors import WeightsError
-from dreamlayer_jax.weights.names import Path, from_torch, key_of, modern_key, to_torch, torch_shape
-from dreamlayer_jax.weights.tensor_files import load_safetensors, shape_of
+from dreamlayer_jax.models.params import ParamPath, Params
+from dreamlayer_jax.weights.files.causes import likely_cause
+from dreamlayer_jax.weights.files.errors import WeightsError
+from dreamlayer_jax.weights.files.names import from_torch, key_of, modern_key, to_torch, torch_shape
+from dreamlayer_jax.weights.files.tensor_files import load_safetensors, shape_of
 
-__all__ = ["Fit", "Params", "fit", "from_params", "load_safetensors", "read", "require", "to_params"]
-
-Params = dict[str, Any]
+__all__ = ["Fit", "fit", "from_params", "load_safetensors", "read", "require", "to_params"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,9 +27,9 @@ class Fit:
     """How the keys of a file meet the parameters that are expected of it; all names are the file's own."""
 
     tensors: Mapping[str, np.ndarray]
-    taken: dict[Path, str]
+    taken: dict[ParamPath, str]
     """Our path to the file's key."""
-    shapes: dict[Path, tuple[int, ...]]
+    shapes: dict[ParamPath, tuple[int, ...]]
     """Our path to the shape that PyTorch gives the parameter."""
     missing: tuple[str, ...]
     unused: tuple[str, ...]
@@ -53,7 +52,7 @@ def fit(
     """
     shapes = {path: torch_shape(path, tuple(leaf.shape)) for path, leaf in flatten_dict(expected).items()}
     wanted = {spelled(key_of(path)): path for path in shapes}
-    taken: dict[Path, str] = {}
+    taken: dict[ParamPath, str] = {}
     unused, misshaped = [], []
     for key in tensors:
         name = modern(key)

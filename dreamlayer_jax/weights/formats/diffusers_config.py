@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from dreamlayer_jax.config import DreamLayerConfig, LayerDecoderConfig, LayeredConfig, ScheduleConfig, TextConfig, UNetConfig, VAEConfig
-from dreamlayer_jax.weights.causes import EDITING, INPAINTING, SD2, SDXL
-from dreamlayer_jax.weights.config_json import from_tree
-from dreamlayer_jax.weights.errors import WeightsError
+from dreamlayer_jax.weights.files.causes import EDITING, INPAINTING, SD2, SDXL
+from dreamlayer_jax.weights.files.errors import WeightsError
+from dreamlayer_jax.weights.formats.config_json import from_tree
 
 # What every field that the networks here have no choice for must be, where a file has the field.
 UNET = {

@@ -13,7 +13,7 @@ import re
 
 import numpy as np
 
-Path = tuple[str, ...]
+from dreamlayer_jax.models.params import ParamPath
 
 NOT_A_LIST = {"linear_1", "linear_2"}  # diffusers' own spelling, in the time embedding
 LEGACY_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # autoencoders saved before diffusers 0.18
@@ -21,7 +21,7 @@ TEXT_PREFIX = "text_model."  # written by transformers 4, left out by transforme
 NOT_A_PARAMETER = "embeddings.position_ids"  # 0, 1, 2, …, saved by transformers before 4.31
 
 
-def key_of(path: Path) -> str:
+def key_of(path: ParamPath) -> str:
     """The PyTorch key of one of our paths."""
     *modules, leaf = path
     parts = [part if part in NOT_A_LIST else re.sub(r"_(\d+)$", r".\1", part) for part in modules]
@@ -37,18 +37,18 @@ def modern_key(key: str) -> str | None:
     return re.sub(r"(?<=\.attentions\.)(\d+)\.(query|key|value|proj_attn)\.", lambda m: f"{m[1]}.{LEGACY_ATTENTION[m[2]]}.", key)
 
 
-def torch_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
+def torch_shape(path: ParamPath, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape that PyTorch gives the parameter at `path`, which is `shape` here."""
     if path[-1] != "kernel":
         return shape
     return (*shape[:-3:-1], *shape[:-2])
 
 
-def from_torch(path: Path, tensor: np.ndarray) -> np.ndarray:
+def from_torch(path: ParamPath, tensor: np.ndarray) -> np.ndarray:
     """PyTorch's layout to ours, as a view: OIHW to HWIO and OI to IO for a `kernel`."""
     return np.moveaxis(tensor, (1, 0), (-2, -1)) if path[-1] == "kernel" else tensor
 
 
-def to_torch(path: Path, array: np.ndarray) -> np.ndarray:
+def to_torch(path: ParamPath, array: np.ndarray) -> np.ndarray:
     """Our layout to PyTorch's, as a view; the inverse of `from_torch`."""
     return np.moveaxis(array, (-2, -1), (1, 0)) if path[-1] == "kernel" else array

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.diffusion.predict import Params, init_layer_assign
 from dreamlayer_jax.layer_axis import LayerContext, Role
 from dreamlayer_jax.models.layer_decoder import LayerDecoder
+from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.models.text_encoder import CLIPTextModel
 from dreamlayer_jax.models.unet import UNet2DCondition
 from dreamlayer_jax.models.vae import AutoencoderKL
@@ -46,3 +46,8 @@ def param_shapes(config: DreamLayerConfig, networks: Sequence[str] = NETWORKS) -
 @cache
 def _shapes(config: DreamLayerConfig, network: str) -> Params:
     return jax.eval_shape(partial(init_params, config, networks=(network,)), jax.random.key(0))[network]
+
+
+def init_layer_assign(config: DreamLayerConfig) -> Params:
+    """The zero-initialised layer-assign embedding, one vector a layer slot (background and every foreground)."""
+    return {"embedding": jnp.zeros((1 + config.layered.max_foregrounds, config.text.hidden_size))}

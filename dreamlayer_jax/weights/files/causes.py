@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dreamlayer_jax.weights.tensor_files import shape_of
+from dreamlayer_jax.weights.files.tensor_files import shape_of
 
 ONLY_SD1 = "this library takes Stable Diffusion 1.x"
 LORA = (

@@ -15,10 +15,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dreamlayer_jax.attention.context_map import ContextMaps
 from dreamlayer_jax.config import DreamLayerConfig, LayeredConfig
-from dreamlayer_jax.diffusion.predict import Params, init_layer_assign
 from dreamlayer_jax.layer_axis import LayerContext, Role
-from dreamlayer_jax.weights.init import param_shapes
-from dreamlayer_jax.weights.names import Path
+from dreamlayer_jax.models.init import init_layer_assign, param_shapes
+from dreamlayer_jax.models.params import ParamPath, Params
 
 BASE = ("unet", "vae", "text_encoder")
 FOREGROUND = "_foreground"
@@ -26,17 +25,17 @@ CONTEXT_MAPS = "context_maps"
 KEYS_AND_VALUES = ("to_k", "to_v", "to_k" + FOREGROUND, "to_v" + FOREGROUND)
 
 
-def is_added(path: Path) -> bool:
+def is_added(path: ParamPath) -> bool:
     """Whether the parameter at `path`, which starts with its network, is DreamLayer's and not the base's."""
     return path[0] == "layer_assign" or path[:2] == ("unet", CONTEXT_MAPS) or any(part.endswith(FOREGROUND) for part in path)
 
 
-def is_trained(path: Path) -> bool:
+def is_trained(path: ParamPath) -> bool:
     """Whether DreamLayer trains the parameter at `path` (paper §2): both K/V sets of the UNet and all that it adds."""
     return is_added(path) or (path[0] == "unet" and path[-2] in KEYS_AND_VALUES)
 
 
-def is_attention(path: Path) -> bool:
+def is_attention(path: ParamPath) -> bool:
     """Whether the parameter at `path` is a projection of an attention, self or cross, of the UNet or the text tower."""
     return path[0] in ("unet", "text_encoder") and any("attn" in part for part in path)
 

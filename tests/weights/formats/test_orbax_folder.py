@@ -12,9 +12,9 @@ import orbax.checkpoint as ocp
 import pytest
 
 from dreamlayer_jax import DreamLayer
-from dreamlayer_jax.weights.config_json import write_config
-from dreamlayer_jax.weights.errors import WeightsError
-from dreamlayer_jax.weights.orbax_folder import load_orbax
+from dreamlayer_jax.weights.files.errors import WeightsError
+from dreamlayer_jax.weights.formats.config_json import write_config
+from dreamlayer_jax.weights.formats.orbax_folder import load_orbax
 
 
 @pytest.fixture(scope="module")

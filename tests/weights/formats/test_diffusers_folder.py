@@ -16,9 +16,9 @@ from safetensors.numpy import load_file, save_file
 
 from dreamlayer_jax import DreamLayer
 from dreamlayer_jax.config import pocket, sd15
-from dreamlayer_jax.weights.diffusers_config import config_of_folder, folder_of_config
-from dreamlayer_jax.weights.diffusers_folder import export_diffusers, load_diffusers
-from dreamlayer_jax.weights.errors import WeightsError
+from dreamlayer_jax.weights.files.errors import WeightsError
+from dreamlayer_jax.weights.formats.diffusers_config import config_of_folder, folder_of_config
+from dreamlayer_jax.weights.formats.diffusers_folder import export_diffusers, load_diffusers
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 

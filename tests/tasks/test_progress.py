@@ -6,8 +6,8 @@ import types
 
 import pytest
 
-from dreamlayer_jax.diffusion import progress as module
-from dreamlayer_jax.diffusion.progress import AHEAD, Progress
+from dreamlayer_jax.tasks import progress as module
+from dreamlayer_jax.tasks.progress import AHEAD, Progress
 
 
 class Device:

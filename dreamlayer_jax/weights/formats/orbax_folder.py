@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.diffusion.predict import Params
-from dreamlayer_jax.weights.errors import WeightsError
-from dreamlayer_jax.weights.init import NETWORKS, param_shapes
+from dreamlayer_jax.models.init import NETWORKS, param_shapes
+from dreamlayer_jax.models.params import ParamPath, Params
+from dreamlayer_jax.weights.files.errors import WeightsError
 
 TREE = "_METADATA"  # what Orbax writes into the folder that holds a tree's arrays
 
@@ -63,7 +63,7 @@ def _plain(tree: Any) -> Any:
     return {str(key): _plain(child) for key, child in tree.items()} if isinstance(tree, Mapping) else tree
 
 
-def _require(checkpoint: Path, found: Mapping[tuple[str, ...], Any], expected: Mapping[tuple[str, ...], Any]) -> None:
+def _require(checkpoint: Path, found: Mapping[ParamPath, Any], expected: Mapping[ParamPath, Any]) -> None:
     missing = ["/".join(path) for path in expected if path not in found]
     unused = ["/".join(path) for path in found if path not in expected]
     misshaped = [

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dreamlayer_jax.weights.causes import likely_cause, misplaced
-from dreamlayer_jax.weights.errors import WeightsError
-from dreamlayer_jax.weights.tensor_files import load_safetensors
+from dreamlayer_jax.weights.files.causes import likely_cause, misplaced
+from dreamlayer_jax.weights.files.errors import WeightsError
+from dreamlayer_jax.weights.files.tensor_files import load_safetensors
 
 
 def tensor(*shape: int) -> np.ndarray:

@@ -22,12 +22,12 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.diffusion.predict import Params
-from dreamlayer_jax.weights.config_json import read_config, write_config
-from dreamlayer_jax.weights.convert import fit, from_params, load_safetensors, read, require
-from dreamlayer_jax.weights.errors import WeightsError
-from dreamlayer_jax.weights.init import NETWORKS, param_shapes
-from dreamlayer_jax.weights.manifest import check_folder, checked_folder
+from dreamlayer_jax.models.init import NETWORKS, param_shapes
+from dreamlayer_jax.models.params import Params
+from dreamlayer_jax.weights.files.convert import fit, from_params, load_safetensors, read, require
+from dreamlayer_jax.weights.files.errors import WeightsError
+from dreamlayer_jax.weights.formats.config_json import read_config, write_config
+from dreamlayer_jax.weights.formats.manifest import check_folder, checked_folder
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dreamlayer_jax.config import DreamLayerConfig, pocket, sd15
-from dreamlayer_jax.weights.config_json import from_json, read_config, to_json, write_config
+from dreamlayer_jax.weights.formats.config_json import from_json, read_config, to_json, write_config
 
 
 @pytest.mark.parametrize("config", [sd15(), pocket()], ids=lambda config: config.name)

@@ -18,15 +18,15 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save_file
 
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.diffusion.predict import Params
-from dreamlayer_jax.weights.checkpoint_folder import read_folder_config
-from dreamlayer_jax.weights.config_json import write_config
-from dreamlayer_jax.weights.convert import fit, from_params, read, require
-from dreamlayer_jax.weights.errors import WeightsError
-from dreamlayer_jax.weights.init import param_shapes
-from dreamlayer_jax.weights.layered import is_trained, select
-from dreamlayer_jax.weights.manifest import check_folder, checked_folder
-from dreamlayer_jax.weights.tensor_files import load_safetensors
+from dreamlayer_jax.models.init import param_shapes
+from dreamlayer_jax.models.layered import is_trained, select
+from dreamlayer_jax.models.params import Params
+from dreamlayer_jax.weights.files.convert import fit, from_params, read, require
+from dreamlayer_jax.weights.files.errors import WeightsError
+from dreamlayer_jax.weights.files.tensor_files import load_safetensors
+from dreamlayer_jax.weights.formats.checkpoint_folder import read_folder_config
+from dreamlayer_jax.weights.formats.config_json import write_config
+from dreamlayer_jax.weights.formats.manifest import check_folder, checked_folder
 
 KIND = "trained part"
 WEIGHTS = "trained.safetensors"

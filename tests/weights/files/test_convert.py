@@ -8,9 +8,9 @@ from safetensors.numpy import save_file
 
 from dreamlayer_jax.config import VAEConfig
 from dreamlayer_jax.models.vae import AutoencoderKL
-from dreamlayer_jax.weights.convert import from_params, load_safetensors, to_params
-from dreamlayer_jax.weights.errors import WeightsError
-from dreamlayer_jax.weights.names import LEGACY_ATTENTION
+from dreamlayer_jax.weights.files.convert import from_params, load_safetensors, to_params
+from dreamlayer_jax.weights.files.errors import WeightsError
+from dreamlayer_jax.weights.files.names import LEGACY_ATTENTION
 
 CONFIG = VAEConfig(block_out_channels=(8,), layers_per_block=1, norm_num_groups=2)
 

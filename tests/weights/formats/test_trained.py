@@ -12,9 +12,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dreamlayer_jax import DreamLayer
 from dreamlayer_jax.config import sd15
-from dreamlayer_jax.weights.errors import WeightsError
-from dreamlayer_jax.weights.init import param_shapes
-from dreamlayer_jax.weights.layered import BASE, is_added, is_trained, select
+from dreamlayer_jax.models.init import param_shapes
+from dreamlayer_jax.models.layered import BASE, is_added, is_trained, select
+from dreamlayer_jax.weights.files.errors import WeightsError
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ import jax
 import numpy as np
 
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.diffusion.predict import Params
-from dreamlayer_jax.weights.causes import misplaced
-from dreamlayer_jax.weights.convert import fit, read, require
-from dreamlayer_jax.weights.errors import WeightsError
-from dreamlayer_jax.weights.layered import base_shapes
-from dreamlayer_jax.weights.original_names import original_key, parameter_key
-from dreamlayer_jax.weights.tensor_files import load_safetensors
+from dreamlayer_jax.models.layered import base_shapes
+from dreamlayer_jax.models.params import Params
+from dreamlayer_jax.weights.files.causes import misplaced
+from dreamlayer_jax.weights.files.convert import fit, read, require
+from dreamlayer_jax.weights.files.errors import WeightsError
+from dreamlayer_jax.weights.files.original_names import original_key, parameter_key
+from dreamlayer_jax.weights.files.tensor_files import load_safetensors
 
 
 def load_single_file(file: Path, config: DreamLayerConfig, put: Callable[[np.ndarray], Any] = jax.device_put) -> Params:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dreamlayer_jax.weights.errors import WeightsError
+from dreamlayer_jax.weights.files.errors import WeightsError
 
 SUFFIXES = (".ckpt", ".bin", ".pt", ".pth", ".pkl", ".pickle")
 FIRST_BYTES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # torch.save's zip archive; a bare pickle

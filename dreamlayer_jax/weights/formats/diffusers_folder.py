@@ -12,13 +12,13 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.diffusion.predict import Params
-from dreamlayer_jax.weights.convert import fit, from_params, read, require
-from dreamlayer_jax.weights.diffusers_config import config_of_folder, folder_of_config
-from dreamlayer_jax.weights.errors import WeightsError
-from dreamlayer_jax.weights.layered import BASE, base_shapes, is_added, select
-from dreamlayer_jax.weights.pickles import is_pickle, pickle_message
-from dreamlayer_jax.weights.tensor_files import load_safetensors
+from dreamlayer_jax.models.layered import BASE, base_shapes, is_added, select
+from dreamlayer_jax.models.params import Params
+from dreamlayer_jax.weights.files.convert import fit, from_params, read, require
+from dreamlayer_jax.weights.files.errors import WeightsError
+from dreamlayer_jax.weights.files.pickles import is_pickle, pickle_message
+from dreamlayer_jax.weights.files.tensor_files import load_safetensors
+from dreamlayer_jax.weights.formats.diffusers_config import config_of_folder, folder_of_config
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer

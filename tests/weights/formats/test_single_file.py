@@ -16,13 +16,13 @@ from safetensors.numpy import save_file
 
 from dreamlayer_jax import DreamLayer
 from dreamlayer_jax.config import sd15
-from dreamlayer_jax.weights.convert import from_params
-from dreamlayer_jax.weights.diffusers_config import folder_of_config
-from dreamlayer_jax.weights.errors import WeightsError
-from dreamlayer_jax.weights.layered import base_shapes
-from dreamlayer_jax.weights.names import key_of
-from dreamlayer_jax.weights.original_names import original_key, parameter_key
-from dreamlayer_jax.weights.single_file import load_single_file
+from dreamlayer_jax.models.layered import base_shapes
+from dreamlayer_jax.weights.files.convert import from_params
+from dreamlayer_jax.weights.files.errors import WeightsError
+from dreamlayer_jax.weights.files.names import key_of
+from dreamlayer_jax.weights.files.original_names import original_key, parameter_key
+from dreamlayer_jax.weights.formats.diffusers_config import folder_of_config
+from dreamlayer_jax.weights.formats.single_file import load_single_file
 
 ODD = dataclasses.replace(
     sd15(),

@@ -11,12 +11,12 @@ import jax
 import numpy as np
 
 from dreamlayer_jax.config import LayerDecoderConfig
-from dreamlayer_jax.diffusion.predict import Params
 from dreamlayer_jax.models.layer_decoder import LATENT_BLOCK, LayerDecoder
-from dreamlayer_jax.weights.causes import likely_cause
-from dreamlayer_jax.weights.convert import fit, read, require
-from dreamlayer_jax.weights.errors import WeightsError
-from dreamlayer_jax.weights.tensor_files import load_safetensors, shape_of
+from dreamlayer_jax.models.params import Params
+from dreamlayer_jax.weights.files.causes import likely_cause
+from dreamlayer_jax.weights.files.convert import fit, read, require
+from dreamlayer_jax.weights.files.errors import WeightsError
+from dreamlayer_jax.weights.files.tensor_files import load_safetensors, shape_of
 
 
 def load_layer_decoder(file: Path, put: Callable[[np.ndarray], Any] = jax.device_put) -> tuple[LayerDecoderConfig, Params]:

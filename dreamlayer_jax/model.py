@@ -1,0 +1,58 @@
+"""`Model`: a configuration, its parameters and its tokenizer. Tasks are functions of it; `DreamLayer` is the face over it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.diffusion.schedule import alphas_cumprod
+from dreamlayer_jax.models.params import Params
+from dreamlayer_jax.prompts import TokenBatch, tokenize
+from dreamlayer_jax.request import RequestError
+
+NO_LAYER_DECODER = (
+    "the model has no layer decoder, which finds the alpha of every foreground; load it with LayerDiffusion's "
+    "layer_sd15_vae_transparent_decoder.safetensors as layer_decoder (on the command line: --layer-decoder FILE)"
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Model:
+    """A loaded model."""
+
+    config: DreamLayerConfig
+    params: Params
+    """"unet", "vae", "text_encoder", "layer_assign", and "layer_decoder" if there is one."""
+    tokenizer: Any
+    """A `transformers.CLIPTokenizer`."""
+
+    def tokens(self, prompts: Sequence[str], steps: int = 1) -> TokenBatch:
+        """Token ids of one scene, background first, after the checks that depend on the model."""
+        most, timesteps = self.config.layered.max_foregrounds, self.config.schedule.num_train_timesteps
+        if len(prompts) - 1 > most:
+            raise RequestError(f"{len(prompts) - 1} foregrounds were given; the model {self.config.name!r} makes at most {most}")
+        if steps > timesteps:
+            raise RequestError(f"steps is {steps}; the model {self.config.name!r} has {timesteps} timesteps, so give 1 to {timesteps}")
+        windows = self.config.layered.prompt_windows
+        return tokenize(self.tokenizer, [[prompt] for prompt in prompts], self.config.text.max_position_embeddings, windows)
+
+    @cached_property
+    def empty_ids(self) -> np.ndarray:
+        """Token ids (t,) of the empty prompt."""
+        return tokenize(self.tokenizer, [[""]], self.config.text.max_position_embeddings).ids[0, 0]
+
+    @cached_property
+    def alphas_cumprod(self) -> np.ndarray:
+        """ᾱ_t for t = 0 … T − 1."""
+        return np.asarray(alphas_cumprod(self.config.schedule))
+
+    def decoders(self) -> Params:
+        """The parameters that turn latents into pictures. Raises `RequestError` if the model was loaded without a layer decoder."""
+        if "layer_decoder" not in self.params:
+            raise RequestError(NO_LAYER_DECODER)
+        return {name: self.params[name] for name in ("vae", "layer_decoder")}
