@@ -11,7 +11,6 @@ import pytest
 
 from dreamlayer_jax.diffusion.generate import GeneratedLatents, generate_layers, starting_noise
 from dreamlayer_jax.prompts import TokenBatch
-from dreamlayer_jax.tasks.progress import Progress
 
 STEPS = 20
 
@@ -30,9 +29,7 @@ def generate(config, params, scene, empty_ids) -> Any:
 
 def test_a_seed_is_one_result_and_pieces_are_the_whole(generate) -> None:
     done: list[int] = []
-    progress = Progress(done.append)
-    whole, again, pieces, other = generate(0), generate(0), generate(0, progress=progress), generate(1)
-    progress.finish()
+    whole, again, pieces, other = generate(0), generate(0), generate(0, on_piece=lambda n, _: done.append(n)), generate(1)
     assert whole.latents.shape == (3, 2, 4, 4, 4)
     assert np.isfinite(whole.latents).all()
     jax.tree.map(np.testing.assert_array_equal, again, whole)
