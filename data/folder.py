@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from data.pictures import read_picture
 from data.scenes import alpha_box
 from dreamlayer_jax.compositing import composite, from_uint8, to_uint8
+from dreamlayer_jax.picture import read_layer, read_picture
 
 SCENE_FILE = "scene.json"
 
@@ -50,11 +50,11 @@ class FolderSource:
         scene = self.scenes[index]
         described = _described(scene / SCENE_FILE)
         layers = described["layers"]
-        rgba = np.stack(_one_size(scene, [np.array(read_picture(scene / layer["file"]).convert("RGBA")) for layer in layers]))
+        rgba = np.stack(_one_size(scene, [read_layer(scene / layer["file"]) for layer in layers]))
         if (rgba[0, ..., 3] < 255).any():
             raise ValueError(f"{scene / layers[0]['file']} is the background and must be opaque, but its alpha is below 255 somewhere")
         if "global" in described:
-            global_rgb = np.array(read_picture(scene / described["global"]).convert("RGB"))
+            global_rgb = read_picture(scene / described["global"])
             _one_size(scene, [rgba[0], global_rgb])
         else:
             global_rgb = to_uint8(composite(from_uint8(rgba)))

@@ -10,10 +10,11 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from data.cutouts import Cutout, cropped
 from data.light import Light, LightRange
+from dreamlayer_jax.picture import read_layer, read_picture
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 _LARGEST = 512  # pixels: bigger cut-outs and backgrounds are reduced once, when read
@@ -43,7 +44,7 @@ def picture_cutouts(folder: Path) -> tuple[Cutout, ...]:
     """Every PNG of `folder`. ValueError, with the file, for a picture without transparency."""
     cutouts = []
     for path in _files(folder, (".png",)):
-        picture = read_picture(path).convert("RGBA")
+        picture = Image.fromarray(read_layer(path))
         if picture.getchannel("A").getextrema()[0] == 255:
             raise ValueError(f"{path} has no transparency: a cut-out is an RGBA PNG, its alpha 0 around the object")
         picture.thumbnail((_LARGEST, _LARGEST))
@@ -55,7 +56,7 @@ def picture_places(folder: Path) -> tuple[PicturePlace, ...]:
     """Every picture of `folder` as a background."""
     places = []
     for path in _files(folder, _PICTURES):
-        picture = read_picture(path).convert("RGB")
+        picture = Image.fromarray(read_picture(path))
         picture.thumbnail((2 * _LARGEST, 2 * _LARGEST))
         places.append(PicturePlace(name=name_of(path), rgb=np.asarray(picture)))
     return tuple(places)
@@ -67,18 +68,6 @@ def name_of(path: Path) -> str:
     if len(words) > 1 and words[0] in ("a", "an", "the"):
         words = words[1:]
     return " ".join(words)
-
-
-def read_picture(path: Path) -> Image.Image:
-    """The picture, loaded. FileNotFoundError or ValueError, with the path, where it is missing or damaged."""
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} does not exist") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{path} cannot be read as a picture: {error}") from error
 
 
 def _files(folder: Path, endings: tuple[str, ...]) -> list[Path]:

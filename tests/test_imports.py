@@ -13,7 +13,7 @@ ROOMS = ("dreamlayer_jax", "data", "train", "sample", "benchmarks", "tests")
 
 ALLOWED = {
     "dreamlayer_jax": ("dreamlayer_jax",),
-    "data": ("data", "dreamlayer_jax.compositing"),
+    "data": ("data", "dreamlayer_jax.compositing", "dreamlayer_jax.files", "dreamlayer_jax.picture"),
     "train": ("train", "data", "dreamlayer_jax"),
     "sample": ("sample", "dreamlayer_jax"),
     "benchmarks": ("benchmarks", "train", "sample", "data", "dreamlayer_jax"),

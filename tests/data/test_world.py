@@ -125,7 +125,7 @@ def test_bad_folders_are_named(objects, tmp_path):
     with pytest.raises(ValueError, match="'square' is empty"):
         folder_world(objects)
     (objects / "square.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"square\.png cannot be read"):
+    with pytest.raises(ValueError, match=r"square\.png is no picture"):
         folder_world(objects)
 
 
