@@ -15,6 +15,7 @@ from typing import TypeVar
 Array = TypeVar("Array")
 
 MID_GREY = 0.5
+DARK_SQUARE = (214 / 255, 214 / 255, 218 / 255)
 
 
 def premultiply(rgba_straight_01: Array) -> Array:
@@ -61,6 +62,17 @@ def over_grey(rgba_straight_01: Array) -> Array:
     _require_rgba(rgba_straight_01)
     rgb, alpha = rgba_straight_01[..., :3], rgba_straight_01[..., 3:]
     return rgb * alpha + MID_GREY * (1 - alpha)
+
+
+def over_checks(rgba_premultiplied_01: Array) -> Array:
+    """A premultiplied layer (h, w, 4) laid on squares, a sixteenth of the longer side each, which show where it is clear: (h, w, 3)."""
+    xp = rgba_premultiplied_01.__array_namespace__()
+    _require_rgba(rgba_premultiplied_01)
+    height, width = rgba_premultiplied_01.shape[:2]
+    square = max(1, max(height, width) // 16)
+    dark = (xp.arange(height)[:, None] // square + xp.arange(width)[None] // square) % 2 == 1
+    checks = xp.where(dark[..., None], xp.asarray(DARK_SQUARE), xp.asarray(1.0))
+    return rgba_premultiplied_01[..., :3] + checks * (1 - rgba_premultiplied_01[..., 3:])
 
 
 def from_uint8(image_uint8: Array) -> Array:

@@ -11,7 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dreamlayer_jax.compositing import composite, from_uint8, over, over_grey, premultiply, to_uint8, unpremultiply, visibility
+from dreamlayer_jax.compositing import (
+    DARK_SQUARE,
+    composite,
+    from_uint8,
+    over,
+    over_checks,
+    over_grey,
+    premultiply,
+    to_uint8,
+    unpremultiply,
+    visibility,
+)
 
 
 def stacks(layers: int | None = None) -> st.SearchStrategy[np.ndarray]:
@@ -106,3 +117,11 @@ def test_what_is_no_layer_is_refused() -> None:
         over_grey(np.zeros((2, 2, 3)))
     with pytest.raises(ValueError, match="no layers"):
         composite(np.zeros((0, 2, 2, 4)))
+
+
+def test_a_clear_layer_shows_the_squares_and_an_opaque_one_hides_them() -> None:
+    clear = over_checks(np.zeros((32, 32, 4), np.float32))
+    assert clear[0, 0].tolist() == [1, 1, 1]
+    np.testing.assert_allclose(clear[0, 2], DARK_SQUARE)  # a square is a sixteenth of the side: two pixels
+    np.testing.assert_array_equal(clear[2:, :2], clear[:-2, 2:4])
+    np.testing.assert_array_equal(over_checks(np.full((32, 32, 4), 1, np.float32)), 1)

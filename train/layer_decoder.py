@@ -21,7 +21,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, UInt8
 
-from dreamlayer_jax.compositing import MID_GREY, over_grey
+from dreamlayer_jax.compositing import MID_GREY, from_uint8, over_checks, over_grey, premultiply, to_uint8
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.models.init import init_params
 from dreamlayer_jax.models.layer_decoder import LayerDecoder, rgba_straight
@@ -107,7 +107,10 @@ class LayerDecoderStage(Stage):
     def picture(self, params: Params, batch: Batch) -> np.ndarray:
         """Truth above, result below, both over a checkerboard."""
         decoded = np.asarray(_decode_uint8(self.model, params, batch["latent"]))
-        rows = [np.concatenate([on_checkerboard(rgba) for rgba in layers], axis=1) for layers in (batch["rgba"], decoded)]
+        rows = [
+            np.concatenate([to_uint8(over_checks(premultiply(from_uint8(rgba)))) for rgba in layers], axis=1)
+            for layers in (batch["rgba"], decoded)
+        ]
         return np.concatenate(rows, axis=0)
 
     def finish(self, params: Params, folder: Path) -> None:
@@ -149,14 +152,6 @@ def straight_truth(rgba: UInt8[Array, "*b h w 4"]) -> tuple[Float[Array, "*b h w
     rgba_01 = jnp.asarray(rgba, jnp.float32) / 255
     alpha = rgba_01[..., 3:]
     return alpha, jnp.where(alpha > 0, rgba_01[..., :3], MID_GREY)
-
-
-def on_checkerboard(rgba: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
-    """A layer over squares of two greys."""
-    rows, columns = np.indices(rgba.shape[:2]) // 8
-    board = np.where((rows + columns) % 2, 255.0, 204.0)[..., None]
-    alpha = rgba[..., 3:].astype(np.float32) / 255
-    return np.rint(rgba[..., :3] * alpha + board * (1 - alpha)).astype(np.uint8)
 
 
 @jax.jit(static_argnums=0)

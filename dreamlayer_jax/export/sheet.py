@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dreamlayer_jax.compositing import from_uint8, premultiply, to_uint8
+from dreamlayer_jax.compositing import from_uint8, over_checks, premultiply, to_uint8
 
 if TYPE_CHECKING:
     from dreamlayer_jax.scene import Scene
 
 MARGIN, GAP, CAPTION = 28, 20, 60
-PAPER, INK, FAINT = (250, 250, 248), (28, 28, 30), (120, 120, 126)
-CHECK = ((255, 255, 255), (214, 214, 218))
+PAPER, INK, FAINT, FRAME = (250, 250, 248), (28, 28, 30), (120, 120, 126), (214, 214, 218)
 HEAT = np.array([[0.05, 0.05, 0.12], [0.45, 0.10, 0.45], [0.95, 0.45, 0.20], [1.00, 0.95, 0.65]])  # dark to light
 
 
@@ -68,7 +67,7 @@ def lay_out(columns: list[list[Tile]], *, title: str) -> Image.Image:
         for y, tile in enumerate(column):
             left, top = MARGIN + x * (wide + GAP), MARGIN + head + y * (high + CAPTION + GAP)
             sheet.paste(tile.picture, (left, top))
-            draw.rectangle((left - 1, top - 1, left + wide, top + high), outline=CHECK[1])
+            draw.rectangle((left - 1, top - 1, left + wide, top + high), outline=FRAME)
             draw.text((left, top + high + 5), tile.heading, fill=FAINT, font=ImageFont.load_default(13))
             draw_wrapped(draw, (left, top + high + 22), tile.text, width=wide, size=15)
     return sheet
@@ -85,9 +84,7 @@ def on_checks(rgba_straight: np.ndarray, side: int) -> Image.Image:
     """A straight RGBA layer, uint8 (h, w, 4), enlarged and laid on a checkerboard that shows where it is clear."""
     premultiplied = premultiply(from_uint8(rgba_straight))
     large = np.stack([_resize(premultiplied[..., c], side) for c in range(4)], axis=-1).clip(0, 1)
-    y, x = np.indices(large.shape[:2]) // (side // 16)
-    checks = np.array(CHECK)[(y + x) % 2] / 255
-    return Image.fromarray(to_uint8(large[..., :3] + checks * (1 - large[..., 3:])))
+    return Image.fromarray(to_uint8(over_checks(large)))
 
 
 def enlarge(rgb: np.ndarray, side: int) -> Image.Image:
