@@ -115,6 +115,41 @@ class ScheduleConfig:
     set_alpha_to_one: bool = False
 
 
+RoleName = Literal["background", "foreground", "global"]  # `layer_axis.Role` by name
+LayerAttentionKind = Literal["transparent_attn", "joint", "fg2bg", "bg2fg"]
+FRAMES: dict[LayerAttentionKind, tuple[RoleName, ...]] = {  # the roles that a file of each kind was trained for, in its order
+    "transparent_attn": ("foreground",),
+    "joint": ("foreground", "background", "global"),
+    "fg2bg": ("background", "global"),
+    "bg2fg": ("foreground", "global"),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LayerAttentionConfig:
+    """LayerDiffusion's attention (Zhang and Agrawala, arXiv 2402.17113), from one of its files for Stable Diffusion 1.5."""
+
+    kind: LayerAttentionKind
+    control_widths: tuple[int, ...] = ()
+    """Channels of the control encoder at 1, 1/2, 1/4 and 1/8 of the picture's side; none without control."""
+
+    def __post_init__(self) -> None:
+        _require(
+            bool(self.control_widths) == (self.kind in ("fg2bg", "bg2fg")),
+            f"control_widths is {self.control_widths}; fg2bg and bg2fg are steered by a picture, the other kinds are not",
+        )
+
+    @property
+    def frames(self) -> tuple[RoleName, ...]:
+        """The roles with kernels of their own for queries, keys, values and output; the others are plain Stable Diffusion."""
+        return FRAMES[self.kind]
+
+    @property
+    def exchange(self) -> Literal["after", "across"]:
+        """What follows every attention of the frames: with one frame an affine map, else attention over the frames at each position."""
+        return "after" if len(self.frames) == 1 else "across"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LayeredConfig:
     """What DreamLayer adds to the base model. Every part can be switched off (the ablation of Table 3 needs it)."""
@@ -131,10 +166,17 @@ class LayeredConfig:
     t_guided: int = 850  # T_G
     same_noise: bool = False  # all layers of a scene start from (and are trained with) the same noise, §9
     given_clean: bool = False  # given layers are seen clean, at t = 0, which needs training for it; else noised to the others' timestep
+    layer_attention: LayerAttentionConfig | None = None  # of a file laid over plain Stable Diffusion (weights/formats/layer_attention.py)
 
     def __post_init__(self) -> None:
         _require(self.prompt_windows >= 1, f"prompt_windows is {self.prompt_windows}; give at least 1")
         _require(self.context_map or not self.guided, "guided (Eq. 9) uses the context maps; with context_map=False set guided=False too")
+
+    def own_kernels(self, projection: str) -> tuple[RoleName, ...]:
+        """The roles that have a kernel of their own for a projection of an attention: "to_q", "to_k", "to_v" or "to_out_0"."""
+        frames = self.layer_attention.frames if self.layer_attention else ()
+        own_kv = self.foreground_kv and projection in ("to_k", "to_v") and "foreground" not in frames
+        return (*frames, "foreground") if own_kv else frames
 
 
 Lays = Literal["kept", "blend"]

@@ -46,6 +46,8 @@ class LayerContext:
     """Which tokens of the *global* prompt are this layer's words; none for the global layer itself."""
     keep: Bool[Array, "b t"] | None = None
     """Which tokens may be attended to; None for all. Beside a global prompt longer than the tower's, the layers' own have a masked tail."""
+    control: dict[str, Any] | None = None
+    """What a given picture adds at each attention of the UNet (`models/control.py`), arrays (b, t, c) in a tree like its parameters'."""
 
 
 def roles(layers: int) -> Int[Array, " l"]:

@@ -8,6 +8,7 @@ import gc
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,49 @@ def plain_model(tmp_path_factory: pytest.TempPathFactory) -> PlainModel:
     build_tokenizer(["a", "sandy", "beach", "red", "dog"], base / "tokenizer", 16, config.text.vocab_size)
     export_diffusers(base / "model", config, params, CLIPTokenizer.from_pretrained(base / "tokenizer"))
     return PlainModel(config=config, params=params, folder=base / "model")
+
+
+@pytest.fixture(scope="session")
+def layer_attention_file() -> Callable[..., dict[str, Any]]:
+    """Random tensors as LayerDiffusion's file of a kind names them, for a UNet of any size. None is zero or one."""
+    import numpy as np
+
+    def draw(unet: Any, kind: str, rank: int = 3, widths: tuple[int, ...] = (4, 6, 8, 10), dtype: Any = np.float32, seed: int = 0) -> Any:
+        rng = np.random.default_rng(seed)
+        tensors: dict[str, Any] = {}
+
+        def put(name: str, shape: tuple[int, ...], scale: float) -> None:
+            tensors[name] = (scale * rng.standard_normal(shape)).astype(dtype)
+
+        def dense(name: str, *shape: int) -> None:
+            put(f"{name}.weight", shape, np.prod(shape[1:]) ** -0.5)
+            put(f"{name}.bias", shape[:1], 0.3)
+
+        down = [c for c, cross in zip(unet.block_out_channels, unet.cross_attention, strict=True) if cross]
+        blocks = [c for c in down for _ in range(unet.layers_per_block)]
+        blocks += [c for c in reversed(down) for _ in range(unet.layers_per_block + 1)] + [unet.block_out_channels[-1]]
+        frames, control = {"transparent_attn": (1, False), "joint": (3, False), "fg2bg": (2, True), "bg2fg": (2, True)}[kind]
+        for i, (c, source) in enumerate((own, source) for own in blocks for source in (own, unet.cross_attention_dim)):
+            layer = f"hookers.layers.{i}"
+            for f in range(frames):
+                for x, wide in (("q", c), ("k", source), ("v", source), ("out", c)):
+                    put(f"{layer}.to_{x}_lora.{f}.down.weight", (rank, wide), wide**-0.5)
+                    put(f"{layer}.to_{x}_lora.{f}.up.weight", (c, rank), rank**-0.5)
+                if control:
+                    dense(f"{layer}.control_convs.{f}.0", widths[-1], widths[-1], 3, 3)
+                    dense(f"{layer}.control_convs.{f}.2", c, widths[-1], 1, 1)
+            for x in "iqkvo":
+                dense(f"{layer}.temporal_{x}", c, c)
+            put(f"{layer}.temporal_n.weight", (c,), 0.3)
+            tensors[f"{layer}.temporal_n.weight"] += 1
+            put(f"{layer}.temporal_n.bias", (c,), 0.3)
+        if control:
+            rows = [[w for w in widths for _ in range(2)]] + [[widths[-1]] * 2] * (len(unet.block_out_channels) - 1)
+            wide = 3
+            for j, row in enumerate(rows):
+                for n, width in enumerate(row):
+                    dense(f"kwargs_encoder.blocks_{j}.{2 * n}", width, wide, 3, 3)
+                    wide = width
+        return tensors
+
+    return draw

@@ -51,7 +51,8 @@ def predict(
         unet = UNet2DCondition(config.unet, config.layered, axis_names, dtype, remat)
 
         def one_layer(params: Params, z: Array, t: Array, layer: LayerContext) -> UNetOutput:
-            return unet.apply({"params": params}, z, t, layer.prompt, layer)
+            control = {} if layer.control is None else {"control": layer.control}
+            return unet.apply({"params": params} | control, z, t, layer.prompt, layer)
 
         return one_layer
 

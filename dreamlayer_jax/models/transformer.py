@@ -1,7 +1,7 @@
 """The transformer block of the UNet: self-attention, cross-attention to the prompt, feed-forward (diffusers' Transformer2DModel).
 
 DreamLayer enters here at three places: K and V of foregrounds (paper §2), maps collected from cross-attention (§3.1), and layer-shared
-self-attention (§3.2). With `layer=None` a block is Stable Diffusion's own.
+self-attention (§3.2). LayerDiffusion's files enter at every attention. With `layer=None` a block is Stable Diffusion's own.
 """
 
 from __future__ import annotations
@@ -15,18 +15,24 @@ from einops import rearrange
 from jaxtyping import Array, Bool, Float, Int
 
 from dreamlayer_jax.attention.core import attention, attention_weights
-from dreamlayer_jax.attention.foreground_kv import project
 from dreamlayer_jax.attention.layer_shared import guide_by_global, layer_shared_attention
+from dreamlayer_jax.attention.position import Across, After
+from dreamlayer_jax.attention.role_kernels import project
 from dreamlayer_jax.attention.rotary import rotate_by_place
-from dreamlayer_jax.config import LayeredConfig, UNetConfig
-from dreamlayer_jax.layer_axis import AxisNames, LayerContext
+from dreamlayer_jax.config import LayerAttentionConfig, LayeredConfig, UNetConfig
+from dreamlayer_jax.layer_axis import AxisNames, LayerContext, Role
 from dreamlayer_jax.models.resnet import group_norm
 
 
 class Attention(nn.Module):
-    """Projections around the one softmax attention. `kv_role` chooses the K/V set; `shared` joins keys and values over the layer axis."""
+    """Projections around the one softmax attention, and around them what LayerDiffusion's files add (`attention/position.py`).
+
+    With control the collection "control" holds the `added` C of this attention (`models/control.py`): C_f is in what the attention is given
+    and, once more, in what it gives.
+    """
 
     heads: int
+    layered: LayeredConfig | None = None
     axis_names: AxisNames = ()
     dtype: Any = jnp.float32
 
@@ -34,38 +40,57 @@ class Attention(nn.Module):
     def __call__(
         self,
         x: Float[Array, "b t c"],
-        source: Float[Array, "b s e"],
-        kv_role: Int[Array, ""] | None = None,
-        shared: LayerContext | None = None,
+        source: Float[Array, "b s e"] | None = None,
+        layer: LayerContext | None = None,
+        shared: bool = False,
         return_weights: bool = False,
         grid: tuple[int, int] | None = None,
         keep: Bool[Array, "b s"] | None = None,
     ) -> tuple[Float[Array, "b t c"], Float[Array, "b t s"] | None]:
         """Returns the output and, if asked for, the attention weights as a mean over heads (Eq. 3).
 
+        `source`: what keys and values are made from; `x` itself by default. `shared` joins keys and values over the layer axis.
         `grid`: height and width of the tokens, whose places then turn queries and keys. `keep`: keys that may be seen.
         """
         channels = x.shape[-1]
+        layered = self.layered if layer is not None else None
+        control = self.get_variable("control", "added")
+        x = x if control is None else x + control.astype(x.dtype)
+        source = x if source is None else source
 
-        def split(y: Array) -> Array:
+        def projected(y: Array, name: str, use_bias: bool = False) -> Array:
+            role, own = (layer.role, layered.own_kernels(name)) if layered else (None, ())
+            return project(y, channels, name, self.dtype, role, own, use_bias)
+
+        def heads(y: Array) -> Array:
             return rearrange(y, "b t (n d) -> b t n d", n=self.heads)
 
-        q = split(project(x, channels, "to_q", self.dtype))
-        k = split(project(source, channels, "to_k", self.dtype, kv_role))
-        v = split(project(source, channels, "to_v", self.dtype, kv_role))
+        q, k, v = heads(projected(x, "to_q")), heads(projected(source, "to_k")), heads(projected(source, "to_v"))
         if grid is not None:
             q, k = rotate_by_place(q, *grid), rotate_by_place(k, *grid)
         weights = None
         mask = None if keep is None else keep[:, None, None, :]
-        if shared is not None:
-            out = layer_shared_attention(q, k, v, shared.valid, self.axis_names)
+        if shared:
+            out = layer_shared_attention(q, k, v, layer.valid, self.axis_names)
         elif return_weights:
             per_head = attention_weights(q, k, mask)
             out = jnp.einsum("b n t s, b s n d -> b t n d", per_head.astype(v.dtype), v)
             weights = per_head.mean(axis=1)
         else:
             out = attention(q, k, v, mask)
-        return nn.Dense(channels, dtype=self.dtype, name="to_out_0")(rearrange(out, "b t n d -> b t (n d)")), weights
+        out = projected(rearrange(out, "b t n d -> b t (n d)"), "to_out_0", use_bias=True)
+        if layered and layered.layer_attention:
+            out = out + self._exchanged(x + out, layer, layered.layer_attention)
+        return out if control is None else out + control.astype(out.dtype), weights
+
+    def _exchanged(self, y: Float[Array, "b t c"], layer: LayerContext, added: LayerAttentionConfig) -> Float[Array, "b t c"]:
+        """τ of the frames, zero for layers of other roles."""
+        takes_part = layer.valid & jnp.stack([layer.role == Role[frame.upper()] for frame in added.frames]).any()
+        if added.exchange == "after":
+            change = After(self.dtype, name="exchange")(y)
+        else:
+            change = Across(self.heads, self.axis_names, self.dtype, name="exchange")(y, takes_part)
+        return jnp.where(takes_part[:, None, None], change, 0)
 
 
 class GEGLU(nn.Module):
@@ -115,7 +140,6 @@ class BasicTransformerBlock(nn.Module):
         b, h, w, c = x.shape
         x = x.reshape(b, h * w, c)
         layered = self.layered if layer is not None else None
-        kv_role = layer.role if layered and layered.foreground_kv else None
 
         def norm(name: str) -> Array:
             return nn.LayerNorm(epsilon=1e-5, dtype=jnp.float32, use_fast_variance=False, name=name)(x).astype(self.dtype)
@@ -124,14 +148,14 @@ class BasicTransformerBlock(nn.Module):
         if layered and self.up and layered.guided and context_map is not None:
             grid = hidden.reshape(b, h, w, c)
             hidden = guide_by_global(grid, context_map, t, layered.t_guided, layer, self.axis_names).reshape(b, h * w, c)
-        shared = layer if layered and self.up and layered.layer_shared else None
-        attend = Attention(self.heads, self.axis_names, self.dtype, name="attn1")
-        x = x + attend(hidden, hidden, kv_role, shared, grid=(h, w) if self.rotary else None)[0]
+        shared = bool(layered and self.up and layered.layer_shared)
+        attend = Attention(self.heads, layered, self.axis_names, self.dtype, name="attn1")
+        x = x + attend(hidden, layer=layer, shared=shared, grid=(h, w) if self.rotary else None)[0]
 
         z = norm("norm2")
-        attend = Attention(self.heads, self.axis_names, self.dtype, name="attn2")
+        attend = Attention(self.heads, layered, self.axis_names, self.dtype, name="attn2")
         keep = None if layer is None else layer.keep
-        out, weights = attend(z, prompt.astype(self.dtype), kv_role, return_weights=self.collect, keep=keep)
+        out, weights = attend(z, prompt.astype(self.dtype), layer, return_weights=self.collect, keep=keep)
         x = x + out
         x = x + FeedForward(self.dtype, name="ff")(norm("norm3"))
         collected = (weights.reshape(b, h, w, -1), z.reshape(b, h, w, c)) if self.collect else None

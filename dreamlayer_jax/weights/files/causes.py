@@ -21,9 +21,18 @@ EDITING = f"this is an InstructPix2Pix model: its first convolution takes 8 chan
 TRANSFORMER = f"this is a diffusion transformer (Stable Diffusion 3, Flux, …); {ONLY_SD1}"
 CONTROL = f"this is a ControlNet, an addition to a model; {ONLY_SD1}"
 LAYER_DECODER = "this is LayerDiffusion's layer decoder: give it as layer_decoder, beside a Stable Diffusion 1.x model"
+LAYER_ATTENTION = "this is LayerDiffusion's attention for Stable Diffusion 1.5: give it as layer_attention, beside a model"
+LAYER_ATTENTION_XL = f"this is LayerDiffusion's attention for Stable Diffusion XL; {ONLY_SD1}, so take a layer_sd15_… file"
+LAYER_ENCODER = "this is LayerDiffusion's transparent encoder, which is not a model"
 ONE_NETWORK = "this is one network of a diffusers folder: give the whole folder (unet/ vae/ text_encoder/ tokenizer/ scheduler/)"
 
+LAYER_DIFFUSION = (
+    (r"::[a-z]+::\d+$", LAYER_ATTENTION_XL),
+    (r"^hookers\.layers\.", LAYER_ATTENTION),
+    (r"^blocks\.16\.weight$", LAYER_ENCODER),
+)
 BY_KEY = (
+    *LAYER_DIFFUSION,
     (r"(^|[._])lora[._]|\.lora_|^lora_", LORA),
     (r"^conditioner\.embedders\.|(^|\.)add_embedding\.|\.label_emb\.|^text_encoder_2\.", SDXL),
     (r"^cond_stage_model\.model\.", SD2),
@@ -37,6 +46,7 @@ BY_SHAPE = (  # key, axis, its size
     (r"attn2\.to_k\.weight$", 1, 1024, SD2),
 )
 MISPLACED = (
+    *LAYER_DIFFUSION,
     (r"^latent_conv_in\.", LAYER_DECODER),
     (r"^(time_embedding\.linear_1|encoder\.conv_in|text_model\.embeddings)\.", ONE_NETWORK),
 )
