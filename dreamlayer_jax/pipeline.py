@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
-from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.config import DreamLayerConfig, LayerAttentionKind
 from dreamlayer_jax.diffusion.decompose import Method
 from dreamlayer_jax.editing.edits import Edit
 from dreamlayer_jax.layered_image import LayeredImage
@@ -43,6 +43,7 @@ class DreamLayer(Model):
         *,
         tokenizer: str | Path | None = None,
         trained: str | Path | None = None,
+        layer_attention: str | Path | tuple[str | Path, LayerAttentionKind] | None = None,
         config: DreamLayerConfig | None = None,
     ) -> DreamLayer:
         """Loads a model, float32, tensor by tensor. A Stable Diffusion 1.x model becomes a layered one, ready to train (paper §2).
@@ -54,6 +55,8 @@ class DreamLayer(Model):
                 cannot `generate`.
             tokenizer: a folder or hub id, for a model that has none; a single file takes CLIP's from the hub if nothing is given.
             trained: the folder of `save_trained`, laid over the model.
+            layer_attention: LayerDiffusion's `layer_sd15_{transparent_attn,joint,fg2bg,bg2fg}.safetensors`, laid over a Stable Diffusion
+                1.x model, which then makes layers without training. With its kind if the file's name does not tell fg2bg from bg2fg.
             config: what a single file holds (`sd15()` if nothing is given), or an Orbax checkpoint without config.json.
 
         Raises:
@@ -64,6 +67,7 @@ class DreamLayer(Model):
             layer_decoder=None if layer_decoder is None else Path(layer_decoder),
             tokenizer=tokenizer,
             trained=None if trained is None else Path(trained),
+            layer_attention=_file_and_kind(layer_attention),
             config=config,
         )
         return cls(config=config, params=params, tokenizer=text)
@@ -185,3 +189,10 @@ class DreamLayer(Model):
         check_request(background=background, foregrounds=foregrounds, seed=seed, steps=steps, guidance=guidance)
         guidance = self.config.guidance if guidance is None else guidance
         return image_to_layers(self, picture, [background, *foregrounds], seed=seed, steps=steps, guidance=guidance, method=method)
+
+
+def _file_and_kind(layer_attention: Any) -> tuple[Path, LayerAttentionKind | None] | None:
+    if layer_attention is None:
+        return None
+    file, kind = layer_attention if isinstance(layer_attention, tuple) else (layer_attention, None)
+    return Path(file), kind

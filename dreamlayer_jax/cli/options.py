@@ -12,6 +12,7 @@ from dreamlayer_jax.cli.vocabulary import read_vocabulary, warning_for
 from dreamlayer_jax.request import RequestError
 
 if TYPE_CHECKING:
+    from dreamlayer_jax.config import LayerAttentionKind
     from dreamlayer_jax.pipeline import DreamLayer
 
 
@@ -27,6 +28,9 @@ class Model:
     """Folder or hub id of a CLIP tokenizer, for a model without one: a single file."""
     trained: Path | None = None
     """The folder of what was trained, to be laid over --weights."""
+    layer_attention: str | None = None
+    """FILE or FILE:KIND: LayerDiffusion's layer_sd15_{transparent_attn,joint,fg2bg,bg2fg}.safetensors, with which a Stable Diffusion 1.x
+    model makes layers without training. The kind is needed where the file's name does not tell fg2bg from bg2fg."""
 
     def load(self, prompts: Sequence[str], default: str = "pocket") -> DreamLayer:
         """The model, after a warning for each prompt with a word that it has never seen."""
@@ -37,7 +41,13 @@ class Model:
         use_compilation_cache()
         weights = self.weights or default
         path = find_model(weights)
-        model = DreamLayer.from_pretrained(path, self.layer_decoder, tokenizer=self.tokenizer, trained=self.trained)
+        model = DreamLayer.from_pretrained(
+            path,
+            self.layer_decoder,
+            tokenizer=self.tokenizer,
+            trained=self.trained,
+            layer_attention=None if self.layer_attention is None else file_and_kind(self.layer_attention),
+        )
         vocabulary = read_vocabulary(path)
         for prompt in prompts:
             warning = warning_for(prompt, vocabulary, weights)
@@ -59,6 +69,14 @@ class Harmonize:
         """(T_H, T'_H) of the options, the model's where they are not given."""
         start, end = model.config.harmonize.window
         return start if self.t_h is None else self.t_h, end if self.t_h_end is None else self.t_h_end
+
+
+def file_and_kind(text: str) -> str | tuple[str, LayerAttentionKind]:
+    """FILE or FILE:KIND of --layer-attention."""
+    from dreamlayer_jax.config import FRAMES
+
+    file, _, kind = text.rpartition(":")
+    return (file, kind) if file and kind in FRAMES else text
 
 
 T = TypeVar("T")

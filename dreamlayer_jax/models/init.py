@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.layer_axis import LayerContext, Role
+from dreamlayer_jax.models.control import Control
 from dreamlayer_jax.models.layer_decoder import LayerDecoder
 from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.models.text_encoder import CLIPTextModel
@@ -19,8 +20,14 @@ from dreamlayer_jax.models.vae import AutoencoderKL
 NETWORKS = ("unet", "vae", "text_encoder", "layer_decoder", "layer_assign")
 
 
+def networks_of(config: DreamLayerConfig) -> tuple[str, ...]:
+    """All networks that a model of this configuration may have."""
+    added = config.layered.layer_attention
+    return (*NETWORKS, "control") if added and added.control_widths else NETWORKS
+
+
 def init_params(config: DreamLayerConfig, rng: jax.Array, networks: Sequence[str] = NETWORKS) -> Params:
-    """Random parameters of the named networks: "unet", "vae", "text_encoder", "layer_decoder", "layer_assign"."""
+    """Random parameters of the named networks: "unet", "vae", "text_encoder", "layer_decoder", "layer_assign", "control"."""
     side, down = config.sample_size, config.vae.downscale
     picture = jnp.zeros((1, side, side, config.vae.in_channels))
     latent = jnp.zeros((1, side // down, side // down, config.vae.latent_channels))
@@ -34,6 +41,7 @@ def init_params(config: DreamLayerConfig, rng: jax.Array, networks: Sequence[str
         "text_encoder": lambda key: CLIPTextModel(config.text).init(key, words.astype(jnp.int32))["params"],
         "layer_decoder": lambda key: LayerDecoder(config.layer_decoder).init(key, picture, latent)["params"],
         "layer_assign": lambda _: init_layer_assign(config),
+        "control": lambda key: Control(config.unet, config.layered.layer_attention).init(key, picture)["params"],
     }
     return {name: fresh[name](key) for name, key in zip(networks, jax.random.split(rng, len(networks)), strict=True)}
 

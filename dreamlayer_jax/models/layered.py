@@ -6,11 +6,13 @@ Eq. 9 switched off, every layer is then Stable Diffusion on its own prompt.
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dreamlayer_jax.attention.context_map import ContextMaps
@@ -21,13 +23,32 @@ from dreamlayer_jax.models.params import ParamPath, Params
 
 BASE = ("unet", "vae", "text_encoder")
 FOREGROUND = "_foreground"
+OF_A_ROLE = (FOREGROUND, "_background", "_global")  # how a kernel's name ends that one role owns
 CONTEXT_MAPS = "context_maps"
 KEYS_AND_VALUES = ("to_k", "to_v", "to_k" + FOREGROUND, "to_v" + FOREGROUND)
 
 
 def is_added(path: ParamPath) -> bool:
     """Whether the parameter at `path`, which starts with its network, is DreamLayer's and not the base's."""
-    return path[0] == "layer_assign" or path[:2] == ("unet", CONTEXT_MAPS) or any(part.endswith(FOREGROUND) for part in path)
+    if path[0] in ("layer_assign", "control") or path[:2] == ("unet", CONTEXT_MAPS):
+        return True
+    return "exchange" in path or any(part.endswith(OF_A_ROLE) for part in path)
+
+
+def is_copy(path: ParamPath) -> bool:
+    """Whether the parameter at `path` is a role's own copy of one of the base's, which is at `copied(path)`."""
+    return path[0] == "unet" and any(part.endswith(OF_A_ROLE) for part in path)
+
+
+def copied(path: ParamPath) -> ParamPath:
+    """Where the base has what a role has a copy of at `path`."""
+    return tuple(re.sub(f"({'|'.join(OF_A_ROLE)})$", "", part) for part in path)
+
+
+def trained_copy(params: Params) -> ParamPath | None:
+    """One of the roles' kernels that is no longer what the base has; None if there is none, as in a model that nobody trained."""
+    flat = flatten_dict(params)
+    return next((path for path in flat if is_copy(path) and not np.array_equal(flat[path], flat[copied(path)])), None)
 
 
 def is_trained(path: ParamPath) -> bool:
@@ -55,7 +76,7 @@ def become_layered(config: DreamLayerConfig, base: Params) -> Params:
     flat = flatten_dict(base)
     for path in flatten_dict(param_shapes(config, ("unet",))):
         if path not in flat and path[1] != CONTEXT_MAPS:
-            flat[path] = jnp.copy(flat[tuple(part.removesuffix(FOREGROUND) for part in path)])
+            flat[path] = jnp.copy(flat[copied(path)])
     params = unflatten_dict(flat)
     if config.layered.context_map:
         channels = config.unet.block_out_channels[config.layered.context_block]

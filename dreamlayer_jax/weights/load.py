@@ -6,13 +6,14 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dreamlayer_jax.config import DreamLayerConfig, sd15
+from dreamlayer_jax.config import DreamLayerConfig, LayerAttentionKind, sd15
 from dreamlayer_jax.models.layered import become_layered
 from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.weights.files.errors import WeightsError
 from dreamlayer_jax.weights.files.pickles import is_pickle, pickle_message
 from dreamlayer_jax.weights.formats.checkpoint_folder import WEIGHTS, load_pretrained, read_folder_config
 from dreamlayer_jax.weights.formats.diffusers_folder import is_diffusers_folder, load_diffusers
+from dreamlayer_jax.weights.formats.layer_attention import add_layer_attention
 from dreamlayer_jax.weights.formats.layer_decoder_file import load_layer_decoder
 from dreamlayer_jax.weights.formats.manifest import MANIFEST
 from dreamlayer_jax.weights.formats.orbax_folder import beside, load_orbax, orbax_checkpoint
@@ -33,6 +34,7 @@ def load_model(
     layer_decoder: Path | None = None,
     tokenizer: str | Path | None = None,
     trained: Path | None = None,
+    layer_attention: tuple[Path, LayerAttentionKind | None] | None = None,
     config: DreamLayerConfig | None = None,
 ) -> tuple[DreamLayerConfig, Params, CLIPTokenizer]:
     """Configuration, float32 parameters on the default device, and tokenizer; arguments as in `DreamLayer.from_pretrained`."""
@@ -40,6 +42,8 @@ def load_model(
     text = load_tokenizer(tokenizer or own_tokenizer, config)
     if trained is not None:
         config, params = lay_over(config, params, trained)
+    if layer_attention is not None:
+        config, params = add_layer_attention(config, params, *layer_attention)
     if layer_decoder is not None:
         decoder_config, params["layer_decoder"] = load_layer_decoder(layer_decoder)
         if decoder_config.latent_channels != config.vae.latent_channels:

@@ -22,7 +22,7 @@ from dreamlayer_jax.diffusion.predict import predict
 from dreamlayer_jax.layer_axis import LayerContext, Role
 from dreamlayer_jax.models.control import Control
 from dreamlayer_jax.models.unet import UNet2DCondition
-from dreamlayer_jax.weights.convert import to_params
+from dreamlayer_jax.weights.files.convert import to_params
 from dreamlayer_jax.weights.formats.layer_attention import add_layer_attention
 
 HEADS, WIDE, WORDS, SIDE, B = 4, 20, 7, 8, 2

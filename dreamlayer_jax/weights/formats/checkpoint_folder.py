@@ -22,7 +22,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.models.init import NETWORKS, param_shapes
+from dreamlayer_jax.models.init import networks_of, param_shapes
 from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.weights.files.convert import fit, from_params, load_safetensors, read, require
 from dreamlayer_jax.weights.files.errors import WeightsError
@@ -77,7 +77,7 @@ def load_pretrained(folder: Path, put: Callable[[np.ndarray], Any] = jax.device_
     check_folder(folder, KIND)
     config = read_folder_config(folder)
     tensors = load_safetensors(folder / WEIGHTS)
-    networks = [name for name in NETWORKS if name != "layer_decoder" or any(key.startswith("layer_decoder.") for key in tensors)]
+    networks = [name for name in networks_of(config) if name != "layer_decoder" or any(key.startswith("layer_decoder.") for key in tensors)]
     fitted = fit(tensors, param_shapes(config, networks))
     require({WEIGHTS: fitted}, f"the weights in {folder} are")
     return config, read(fitted, put=put)

@@ -22,12 +22,12 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dreamlayer_jax.config import FRAMES, DreamLayerConfig, LayerAttentionConfig, LayerAttentionKind
-from dreamlayer_jax.diffusion.predict import Params
 from dreamlayer_jax.models.attention_sites import AttentionSite, attention_sites
-from dreamlayer_jax.weights.causes import likely_cause, misplaced
-from dreamlayer_jax.weights.errors import WeightsError
-from dreamlayer_jax.weights.layered import FOREGROUND
-from dreamlayer_jax.weights.tensor_files import load_safetensors, shape_of
+from dreamlayer_jax.models.layered import is_copy, trained_copy
+from dreamlayer_jax.models.params import Params
+from dreamlayer_jax.weights.files.causes import likely_cause, misplaced
+from dreamlayer_jax.weights.files.errors import WeightsError
+from dreamlayer_jax.weights.files.tensor_files import load_safetensors, shape_of
 
 PROJECTIONS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out_0": "to_out"}  # ours, the file's
 EXCHANGE = {"norm": "n", "proj_in": "i", "to_q": "q", "to_k": "k", "to_v": "v", "proj_out": "o"}
@@ -78,14 +78,12 @@ def add_layer_attention(
     The frames' kernels are added to the model's, a LoRA in them included. LSSA and Eq. 9 are off: nothing was trained with them.
     """
     opened = open_layer_attention(file, config.unet, kind)
-    flat = flatten_dict(params)
-    trained = next((path for path in flat if _is_copy(path) and not np.array_equal(flat[path], flat[_without_role(path)])), None)
-    if trained is not None:
+    if (trained := trained_copy(params)) is not None:
         raise WeightsError(
-            f"the model {config.name!r} has foregrounds that were trained ({'.'.join(trained)} is not the base's); "
+            f"the model {config.name!r} has layers of its own already ({'.'.join(trained)} is not the base's); "
             f"{file} is for a Stable Diffusion 1.x model as it is"
         )
-    flat = {path: leaf for path, leaf in flat.items() if not _is_copy(path)}
+    flat = {path: leaf for path, leaf in flatten_dict(params).items() if not is_copy(path)}
     for i, site in enumerate(attention_sites(config.unet)):
         flat |= frame_kernels(opened, i, site, flat, put) | exchange(opened, i, site, put) | control_convs(opened, i, put)
     if opened.config.control_widths:
@@ -169,9 +167,9 @@ def _require_all(file: Path, tensors: Mapping[str, np.ndarray], expected: Mappin
     misshaped = [f"{key}: the file has {found}, the model needs {wanted}" for key, (found, wanted) in shapes.items() if found != wanted]
     if not (missing or unused or misshaped):
         return
-    lines = [
-        f"{file} does not fit this model as LayerDiffusion's attention for Stable Diffusion 1.5; download it again, or check the model"
-    ]
+    if len(misshaped) > len(expected) / 2:
+        raise WeightsError(f"{file} was made for another base: {misshaped[0]}, and {len(misshaped) - 1} more")
+    lines = [f"{file} is not the whole of LayerDiffusion's attention for Stable Diffusion 1.5; download it again"]
     for title, keys in (("missing", missing), ("not used", unused), ("of another shape", misshaped)):
         if keys:
             lines += [f"{title} ({len(keys)}):", *(f"  {key}" for key in keys)]
@@ -180,14 +178,6 @@ def _require_all(file: Path, tensors: Mapping[str, np.ndarray], expected: Mappin
 
 def _numbers(tensors: Mapping[str, np.ndarray], pattern: str) -> set[int]:
     return {int(found[1]) for key in tensors if (found := re.match(pattern, key))}
-
-
-def _is_copy(path: tuple[str, ...]) -> bool:
-    return any(part.endswith(FOREGROUND) for part in path)
-
-
-def _without_role(path: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(part.removesuffix(FOREGROUND) for part in path)
 
 
 def frame_kernels(opened: LayerAttentionFile, i: int, site: AttentionSite, flat: Mapping[tuple[str, ...], Any], put: Put) -> dict[Any, Any]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.models.init import NETWORKS, param_shapes
+from dreamlayer_jax.models.init import networks_of, param_shapes
 from dreamlayer_jax.models.params import ParamPath, Params
 from dreamlayer_jax.weights.files.errors import WeightsError
 
@@ -46,7 +46,7 @@ def load_orbax(checkpoint: Path, config: DreamLayerConfig) -> Params:
             found = flatten_dict(_plain(metadata.item_metadata.tree if hasattr(metadata, "item_metadata") else metadata))
         except Exception as error:  # Orbax raises many kinds
             raise WeightsError(f"the Orbax checkpoint {checkpoint} cannot be read ({error}); copy it again") from error
-        networks = [name for name in NETWORKS if name != "layer_decoder" or any(path[0] == name for path in found)]
+        networks = [name for name in networks_of(config) if name != "layer_decoder" or any(path[0] == name for path in found)]
         expected = flatten_dict(param_shapes(config, networks))
         _require(checkpoint, found, expected)
         wanted = unflatten_dict({path: jax.ShapeDtypeStruct(leaf.shape, jnp.float32) for path, leaf in expected.items()})

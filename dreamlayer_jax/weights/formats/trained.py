@@ -18,7 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors.numpy import save_file
 
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.models.init import param_shapes
+from dreamlayer_jax.models.init import networks_of, param_shapes
 from dreamlayer_jax.models.layered import is_trained, select
 from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.weights.files.convert import fit, from_params, read, require
@@ -55,7 +55,8 @@ def lay_over(
                 f"{folder} was trained on another base: its {part} is {getattr(trained, part)}, here it is {getattr(config, part)}"
             )
     config = dataclasses.replace(config, layered=trained.layered)
-    shapes = flatten_dict(param_shapes(config, ("unet", "layer_assign")))
+    networks = [name for name in networks_of(config) if name in ("unet", "layer_assign", "control")]
+    shapes = flatten_dict(param_shapes(config, networks))
     fitted = fit(load_safetensors(folder / WEIGHTS), unflatten_dict({path: leaf for path, leaf in shapes.items() if is_trained(path)}))
     require({WEIGHTS: fitted}, f"the weights in {folder} are")
     kept = {path: leaf for path, leaf in flatten_dict(params).items() if not is_trained(path)}
