@@ -2,8 +2,9 @@
 
     python -m data preview --out sheet.png         a contact sheet
     python -m data build --out DIR --scenes N      a TFDS data set
+    python -m data render-art                      the objects' pictures in data/art, drawn anew from the emoji font
 
-Both take `--world emoji` (the default), `--world shapes` (drawn, no font), or `--world folder --objects DIR [--backgrounds DIR]`
+The first two take `--world emoji` (the default), `--world shapes` (drawn), or `--world folder --objects DIR [--backgrounds DIR]`
 (your own cut-outs, see `data/pictures.py`), or `--layered DIR` (finished layered images, see `data/folder.py`).
 """
 
@@ -17,8 +18,10 @@ from typing import Literal
 
 import tyro
 
+from data.cutouts import ART
 from data.folder import FolderSource
 from data.preview import sheet
+from data.render_art import FONT, drawn_cutouts, write_art
 from data.scenes import Pairs, Split
 from data.source import ExampleSource, SceneSource
 from data.world import World, emoji_world, folder_world, shapes_world
@@ -111,9 +114,25 @@ class Build(_Scenes):
         return f"wrote {folder}: " + ", ".join(f"{len(source)} scenes in {split!r}" for split, source in sources.items())
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RenderArt:
+    """Draw the pictures of the 48 objects anew from Noto Color Emoji. Only another version of the font makes other pictures."""
+
+    font: Path = FONT
+    """The font's file."""
+    out: Path = ART
+    """The folder to write them to."""
+
+    def run(self) -> str:
+        cutouts = drawn_cutouts(self.font)
+        return f"wrote {self.out}: {len(cutouts)} pictures, {write_art(cutouts, self.out) / 1000:.0f} kB"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command. Returns the exit status; what the user can mend is told in one line, without a traceback."""
-    command = tyro.extras.subcommand_cli_from_dict({"preview": Preview, "build": Build}, prog="python -m data", args=arguments)
+    command = tyro.extras.subcommand_cli_from_dict(
+        {"preview": Preview, "build": Build, "render-art": RenderArt}, prog="python -m data", args=arguments
+    )
     try:
         print(command.run())
     except (ValueError, OSError) as error:

@@ -7,10 +7,9 @@ import functools
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, UnidentifiedImageError
 
-FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
-_STRIKE = 109  # the font's only bitmap size
+ART = Path(__file__).parent / "art"
 
 EMOJI = {
     "dog": "🐕", "cat": "🐱", "fox": "🦊", "panda": "🐼", "lion": "🦁", "pig": "🐖", "elephant": "🐘", "frog": "🐸",
@@ -68,18 +67,25 @@ def cropped(name: str, picture: Image.Image) -> Cutout:
     return Cutout(name, np.ascontiguousarray(rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]))
 
 
-def emoji_cutouts(font: Path = FONT) -> tuple[Cutout, ...]:
-    """The 48 objects of `EMOJI` from Noto Color Emoji. FileNotFoundError, with the package to install, where the font is missing."""
-    if not font.is_file():
-        raise FileNotFoundError(
-            f"the colour-emoji font is not at {font}; install it (Debian, Ubuntu: apt-get install fonts-noto-color-emoji), "
-            "or use the world 'shapes', which needs no font"
-        )
-    face = ImageFont.truetype(str(font), _STRIKE, layout_engine=ImageFont.Layout.BASIC)
+def emoji_cutouts(folder: Path = ART) -> tuple[Cutout, ...]:
+    """The 48 objects of `EMOJI`, as `data/render_art.py` drew them from Noto Color Emoji.
 
-    def glyph(character: str) -> Image.Image:
-        picture = Image.new("RGBA", (160, 160))
-        ImageDraw.Draw(picture).text((10, 10), character, font=face, embedded_color=True)
-        return picture
+    FileNotFoundError or ValueError, with the file and what brings it back, where one is missing or damaged.
+    """
+    return tuple(_read(art_file(name, folder), name) for name in EMOJI)
 
-    return tuple(cropped(name, glyph(character)) for name, character in EMOJI.items())
+
+def art_file(name: str, folder: Path = ART) -> Path:
+    """Where the picture of an object lies: lossless WebP, straight alpha, cropped to its alpha."""
+    return folder / f"{name.replace(' ', '_')}.webp"
+
+
+def _read(path: Path, name: str) -> Cutout:
+    mend = "restore the folder (git checkout -- data/art), or draw it anew (python -m data render-art)"
+    try:
+        with Image.open(path, formats=["WEBP"]) as picture:
+            return Cutout(name, np.array(picture.convert("RGBA")))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"the picture of {name!r} is missing: {path}; {mend}") from None
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"the picture of {name!r} is damaged: {path} ({error}); {mend}") from error

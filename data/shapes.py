@@ -1,4 +1,4 @@
-"""Drawn cut-outs that need no font: six shapes in four colours."""
+"""Drawn cut-outs: six shapes in four colours."""
 
 from __future__ import annotations
 

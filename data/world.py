@@ -62,7 +62,7 @@ def emoji_world() -> World:
 
 
 def shapes_world() -> World:
-    """24 drawn shapes in ten painted places; needs no font."""
+    """24 drawn shapes in ten painted places."""
     return World(cutouts=shape_cutouts(), places=PLACES)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Evaluate:
     """Makes the scenes of held-out prompt sets and measures them: Fréchet distance, prompt and layout agreement, recomposition, purity.
 
-    Needs the extra [evaluate] and the colour-emoji font. The pocket model's pictures, 64x64 pixels, are what the probe can read.
+    Needs the extra [evaluate]. The pocket model's pictures, 64x64 pixels, are what the probe can read.
     """
 
     out: Path

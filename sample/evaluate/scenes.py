@@ -59,7 +59,7 @@ class ScenePictures:
 
 
 def held_out_scenes(count: int, first_seed: int = FIRST_SEED) -> SceneSource:
-    """The fixed evaluation scenes, or those of other seeds: k = 2, 3, 4 in turn. FileNotFoundError where the emoji font is missing."""
+    """The fixed evaluation scenes, or those of other seeds: k = 2, 3, 4 in turn."""
     return SceneSource(world=emoji_world(), seeds=range(first_seed, first_seed + count), split="held_out")
 
 

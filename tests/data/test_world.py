@@ -10,7 +10,6 @@ from PIL import Image
 
 from data.backgrounds import PLACES
 from data.captions import all_captions, all_words, article, wordings
-from data.cutouts import emoji_cutouts
 from data.light import draw_light
 from data.scenes import compose
 from data.world import World, emoji_world, folder_world, shapes_world
@@ -36,11 +35,6 @@ def test_emoji_scenes_compose(emoji):
     scene = compose(emoji, 3, size=64, k=4)
     assert scene.rgba.shape == (4, 64, 64, 4)
     assert set(scene.names[1:]) <= {cutout.name for cutout in emoji.cutouts}
-
-
-def test_a_missing_font_names_its_package(tmp_path):
-    with pytest.raises(FileNotFoundError, match="apt-get install fonts-noto-color-emoji"):
-        emoji_cutouts(tmp_path / "none.ttf")
 
 
 def test_about_a_tenth_of_the_pairs_is_held_out(emoji):

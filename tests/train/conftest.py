@@ -50,7 +50,7 @@ def tiny_model() -> DreamLayerConfig:
 
 @pytest.fixture(scope="session")
 def tiny_training() -> PocketTraining:
-    """Shapes only, so that no font is needed."""
+    """Shapes only: small and quickly made."""
     return PocketTraining(
         model=tiny_model(),
         scenes=SceneSet(scenes=12, world="shapes", size=16, shard_size=4, layer_pattern=(3, 2)),
