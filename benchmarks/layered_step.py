@@ -40,9 +40,7 @@ def jax_step(side: int) -> tuple[Callable[[], Any], str]:
     words = np.zeros((LAYERS, 2, TOKENS), bool)
     words[:-1, :, 1:4] = True
     prompt = jnp.asarray(rng.standard_normal((LAYERS, 2, TOKENS, config.text.hidden_size), np.float32))
-    layers = LayerContext(
-        role=roles(LAYERS), valid=jnp.ones((LAYERS, 2), bool), prompt=prompt, own=jnp.asarray(words), span=jnp.asarray(words)
-    )
+    layers = LayerContext(role=roles(LAYERS), valid=None, prompt=prompt, own=jnp.asarray(words), span=jnp.asarray(words))
     run = jax.tree.map(jnp.asarray, ddim_steps(config, 50)[:1])
     guidance = jnp.float32(config.guidance)
     return lambda: jax.block_until_ready(denoise(config, params, z, layers, run, guidance)), f"jax {jax.__version__}"

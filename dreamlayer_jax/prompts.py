@@ -105,15 +105,14 @@ def layer_contexts(
         words: tokens between [SOS] and [EOS] of each.
         empty: text tower output of the empty prompt.
         layer_assign: the learned embedding of each layer slot.
-        valid: False for padded layers; all valid by default.
+        valid: False for padded layers; nothing is padded by default.
         windows: S / t; over 1, the layers' own prompts get a tail that nothing attends to.
     """
     k, b, length, _ = encoded.shape
     if k > layer_assign.shape[0]:
         most = layer_assign.shape[0] - 1
         raise PromptError(f"{k - 1} foregrounds given; this model knows {most} at most")
-    valid = jnp.ones((k, b), bool) if valid is None else jnp.asarray(valid)
-    words = jnp.where(valid, words, 0)
+    words = words if valid is None else jnp.where(valid, words, 0)
     layers = encoded + layer_assign[:k, None, None, :]
     whole, span = global_prompt(layers, words, empty, windows)
     total_length = length * windows
@@ -123,7 +122,7 @@ def layer_contexts(
     keep = jnp.broadcast_to(jnp.arange(total_length)[None, None] < reach, (k + 1, b, total_length))
     return LayerContext(
         role=roles(k + 1),
-        valid=jnp.concatenate([valid, jnp.ones((1, b), bool)]),
+        valid=None if valid is None else jnp.concatenate([jnp.asarray(valid), jnp.ones((1, b), bool)]),
         prompt=jnp.concatenate([layers, whole[None]]),
         own=jnp.concatenate([word_mask(words, total_length), nothing]),
         span=jnp.concatenate([span, nothing]),

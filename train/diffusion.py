@@ -26,6 +26,7 @@ from dreamlayer_jax.diffusion.predict import encode_layers, predict
 from dreamlayer_jax.diffusion.schedule import add_noise, alphas_cumprod, target
 from dreamlayer_jax.models.init import init_params
 from dreamlayer_jax.models.layered import is_attention, is_trained
+from dreamlayer_jax.place import Place
 from dreamlayer_jax.prompts import tokenize
 from dreamlayer_jax.weights.formats.trained import save_trained
 from train.given import GivenShares, draw_given
@@ -118,9 +119,9 @@ class DiffusionStage(Stage):
         z = jnp.where(given[..., None, None, None], clean, jax.vmap(partial(add_noise, alpha))(clean, noise))
         wanted = jax.vmap(partial(target, config.schedule.prediction_type, alpha))(clean, noise)
         seen_t = jnp.where(given, 0, t[None])
-        out = predict(config, params["unet"], z, seen_t, layers, dtype=jnp.dtype(self.compute), remat=self.remat)
+        out = predict(config, params["unet"], z, seen_t, layers, Place(dtype=self.compute), remat=self.remat)
         weight = noise_weight(config.schedule.prediction_type, losses.weighting, alpha)
-        parts = {"noise": noise_loss(out.sample, wanted, weight, layers.valid & ~given)}
+        parts = {"noise": noise_loss(out.sample, wanted, weight, ~given)}
         total = losses.noise * parts["noise"]
         if out.maps is not None:
             true_alpha = _at_map_size(batch["alpha"], out.maps.in_global.shape)

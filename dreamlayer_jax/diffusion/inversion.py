@@ -1,7 +1,7 @@
 """DDIM inversion of a picture in every slot of the layer batch (paper Appendix E, Eq. 14-16).
 
 Eq. 14-16: M(i, j) = 0 for the global layer's keys and −∞ for all others, so that in layer-shared attention every slot sees the picture
-alone. That is what marking every other layer as padding does.
+alone: it attends to the global layer's keys, and to no others.
 
 A step up solves ddim_step(z_s) = z_t for z_s: the prediction is first made at z_t (as DDIMInverseScheduler does), then at the z_s it gave.
 """
@@ -19,14 +19,13 @@ from dreamlayer_jax.diffusion.ddim import ddim_step
 from dreamlayer_jax.diffusion.denoise import Steps, Trajectory
 from dreamlayer_jax.diffusion.predict import predict
 from dreamlayer_jax.diffusion.schedule import clean_and_noise
-from dreamlayer_jax.layer_axis import LayerContext, Role
+from dreamlayer_jax.layer_axis import LayerContext
 from dreamlayer_jax.models.params import Params
 
 
 def see_global_only(layers: LayerContext) -> LayerContext:
-    """The layer batch with every key but the global layer's masked out (Eq. 14-16)."""
-    is_global = (layers.role == Role.GLOBAL).reshape(-1, 1)
-    return layers.replace(valid=jnp.broadcast_to(is_global, layers.valid.shape))
+    """The layer batch in which only the global layer's keys are seen (Eq. 14-16)."""
+    return layers.replace(keys="global")
 
 
 @partial(jax.jit, static_argnames=("config", "refinements"))

@@ -42,10 +42,10 @@ def _mean(values: Float[Array, "l b"], keep: Bool[Array, "l b"]) -> Float[Array,
 
 
 def noise_loss(
-    prediction: Float[Array, "l b h w c"], wanted: Float[Array, "l b h w c"], weight: Float[Array, " b"], valid: Bool[Array, "l b"]
+    prediction: Float[Array, "l b h w c"], wanted: Float[Array, "l b h w c"], weight: Float[Array, " b"], counts: Bool[Array, "l b"]
 ) -> Float[Array, ""]:
-    """L_noise over all valid layers."""
-    return _mean(jnp.square(prediction - wanted).mean((2, 3, 4)) * weight[None], valid)
+    """L_noise over all layers that count: neither padding nor given."""
+    return _mean(jnp.square(prediction - wanted).mean((2, 3, 4)) * weight[None], counts)
 
 
 def map_losses(
@@ -59,7 +59,8 @@ def map_losses(
         layer: contexts of the whole layer batch.
         told: False where the prompts were dropped for classifier-free guidance.
     """
-    keep = (layer.role == Role.FOREGROUND)[:, None] & layer.valid & told[None]
+    keep = (layer.role == Role.FOREGROUND)[:, None] & told[None]
+    keep = keep if layer.valid is None else keep & layer.valid
     context = jnp.square(alpha - maps.in_global).mean((2, 3))
     layout = jnp.square(jax.lax.stop_gradient(maps.in_global) - maps.in_own).mean((2, 3))
     return _mean(context, keep), _mean(layout, keep)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
+import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.layer_axis import AxisNames, LayerContext, map_layers
+from dreamlayer_jax.config import DreamLayerConfig, LayeredConfig, UNetConfig
+from dreamlayer_jax.layer_axis import AxisNames, LayerContext, map_layers, pad_contexts, pad_layers, padded_layers
 from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.models.text_encoder import CLIPTextModel
 from dreamlayer_jax.models.unet import UNet2DCondition, UNetOutput
+from dreamlayer_jax.place import Place
 from dreamlayer_jax.prompts import layer_contexts
 
 
@@ -38,23 +41,45 @@ def predict(
     z: Float[Array, "l b h w c"],
     t: Int[Array, " b"] | Int[Array, "l b"],
     layers: LayerContext,
-    where: str | Mesh = "vmap",
-    dtype: Any = jnp.float32,
+    place: Place = Place(),
+    *,
     remat: bool = False,
+    guided: bool = True,
+    maps: bool = True,
 ) -> UNetOutput:
-    """The UNet's prediction for every layer of the layer batch, at one timestep a scene or one a layer; `where` as in `map_layers`.
+    """The UNet's prediction for every layer of the layer batch, at one timestep a scene or one a layer. Results are float32.
 
-    `dtype` is that of the activations; `remat` is gradient checkpointing.
+    Args:
+        config: the model.
+        unet_params: the UNet's.
+        z: noisy `latent_scaled`.
+        t: 0 … T - 1.
+        layers: what each layer is, and its prompt.
+        place: devices and the dtype of activations. Layers that do not divide its mesh are padded, and the padding is seen by none.
+        remat: gradient checkpointing.
+        guided: False leaves Eq. 9 out of the program, for steps whose t is under T_G.
+        maps: whether the context maps are wanted; with neither, nothing of them is computed or exchanged.
     """
+    there = z.shape[0]
+    whole = padded_layers(there, place)
+    each_t = jnp.broadcast_to(jnp.asarray(t), z.shape[:2])
+    layers = pad_contexts(layers, whole).replace(guided=guided, maps=maps, exchange=place.exchange)
+    mapped = map_layers(_program(config.unet, config.layered, place.dtype, remat), place)
+    out = mapped(unet_params, pad_layers(z, whole), pad_layers(each_t, whole), layers)
+    return jax.tree.map(lambda x: x[:there].astype(jnp.float32), out)
 
-    def program(axis_names: AxisNames) -> Any:
-        unet = UNet2DCondition(config.unet, config.layered, axis_names, dtype, remat)
+
+@lru_cache(maxsize=16)
+def _program(unet: UNetConfig, layered: LayeredConfig | None, dtype: Any, remat: bool) -> Callable[[AxisNames], Callable[..., UNetOutput]]:
+    """The network for one layer, once the names of the layer axis are known: the same object for the same network."""
+
+    def program(axis_names: AxisNames) -> Callable[..., UNetOutput]:
+        network = UNet2DCondition(unet, layered, axis_names, dtype, remat)
 
         def one_layer(params: Params, z: Array, t: Array, layer: LayerContext) -> UNetOutput:
             control = {} if layer.control is None else {"control": layer.control}
-            return unet.apply({"params": params} | control, z, t, layer.prompt, layer)
+            return network.apply({"params": params} | control, z, t, layer.prompt, layer)
 
         return one_layer
 
-    each_t = jnp.broadcast_to(jnp.asarray(t), z.shape[:2])
-    return map_layers(program, where)(unet_params, z, each_t, layers)
+    return program

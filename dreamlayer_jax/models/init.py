@@ -33,7 +33,7 @@ def init_params(config: DreamLayerConfig, rng: jax.Array, networks: Sequence[str
     latent = jnp.zeros((1, side // down, side // down, config.vae.latent_channels))
     prompt = jnp.zeros((1, config.text.max_position_embeddings, config.text.hidden_size))
     words = jnp.zeros(prompt.shape[:2], bool)
-    layer = LayerContext(role=jnp.int32(Role.BACKGROUND), valid=jnp.ones(1, bool), prompt=prompt, own=words, span=words)
+    layer = LayerContext(role=jnp.int32(Role.BACKGROUND), valid=None, prompt=prompt, own=words, span=words)
     unet = UNet2DCondition(config.unet, config.layered)
     fresh = {
         "unet": lambda key: unet.init(key, latent, jnp.zeros(1, jnp.int32), prompt, layer)["params"],

@@ -89,6 +89,6 @@ def become_layered(config: DreamLayerConfig, base: Params) -> Params:
 def _identity_maps(config: LayeredConfig, channels: int, rng: jax.Array) -> Params:
     """Fresh context-aware layers: their last projection is zero."""
     words = jnp.zeros((1, 1), bool)
-    layer = LayerContext(role=jnp.int32(Role.GLOBAL), valid=jnp.ones(1, bool), prompt=jnp.zeros((1, 1, 1)), own=words, span=words)
+    layer = LayerContext(role=jnp.int32(Role.GLOBAL), valid=None, prompt=jnp.zeros((1, 1, 1)), own=words, span=words)
     weights, features = jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 2, 2, channels))
     return ContextMaps(config).init(rng, weights, features, layer)["params"]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float, Int
 
-from dreamlayer_jax.attention.core import attention
+from dreamlayer_jax.attention.core import attention_weights
 from dreamlayer_jax.config import TextConfig
 
 
@@ -33,7 +33,8 @@ class SelfAttention(nn.Module):
             return rearrange(nn.Dense(channels, dtype=self.dtype, name=name)(x), "b t (n d) -> b t n d", n=self.heads)
 
         causal = jnp.tril(jnp.ones((1, 1, tokens, tokens), bool))
-        out = attention(heads("q_proj"), heads("k_proj"), heads("v_proj"), causal)
+        weights = attention_weights(heads("q_proj"), heads("k_proj"), causal).astype(self.dtype)
+        out = jnp.einsum("b n t s, b s n d -> b t n d", weights, heads("v_proj"))
         return nn.Dense(channels, dtype=self.dtype, name="out_proj")(rearrange(out, "b t n d -> b t (n d)"))
 
 

@@ -20,7 +20,7 @@ from dreamlayer_jax.attention.position import Across, After
 from dreamlayer_jax.attention.role_kernels import project
 from dreamlayer_jax.attention.rotary import rotate_by_place
 from dreamlayer_jax.config import LayerAttentionConfig, LayeredConfig, UNetConfig
-from dreamlayer_jax.layer_axis import AxisNames, LayerContext, Role
+from dreamlayer_jax.layer_axis import AxisNames, LayerContext, Role, as_one_batch
 from dreamlayer_jax.models.resnet import group_norm
 
 
@@ -71,21 +71,22 @@ class Attention(nn.Module):
         weights = None
         mask = None if keep is None else keep[:, None, None, :]
         if shared:
-            out = layer_shared_attention(q, k, v, layer.valid, self.axis_names)
+            out = layer_shared_attention(q, k, v, layer, self.axis_names)
         elif return_weights:
             per_head = attention_weights(q, k, mask)
             out = jnp.einsum("b n t s, b s n d -> b t n d", per_head.astype(v.dtype), v)
             weights = per_head.mean(axis=1)
         else:
-            out = attention(q, k, v, mask)
+            out = as_one_batch(attention, self.axis_names, q, k, v, mask)
         out = projected(rearrange(out, "b t n d -> b t (n d)"), "to_out_0", use_bias=True)
-        if layered and layered.layer_attention:
+        if layered and layered.layer_attention and layer.keys == "all":
             out = out + self._exchanged(x + out, layer, layered.layer_attention)
         return out if control is None else out + control.astype(out.dtype), weights
 
     def _exchanged(self, y: Float[Array, "b t c"], layer: LayerContext, added: LayerAttentionConfig) -> Float[Array, "b t c"]:
         """τ of the frames, zero for layers of other roles."""
-        takes_part = layer.valid & jnp.stack([layer.role == Role[frame.upper()] for frame in added.frames]).any()
+        takes_part = jnp.stack([layer.role == Role[frame.upper()] for frame in added.frames]).any()
+        takes_part = jnp.broadcast_to(takes_part, y.shape[:1]) if layer.valid is None else layer.valid & takes_part
         if added.exchange == "after":
             change = After(self.dtype, name="exchange")(y)
         else:
@@ -145,7 +146,7 @@ class BasicTransformerBlock(nn.Module):
             return nn.LayerNorm(epsilon=1e-5, dtype=jnp.float32, use_fast_variance=False, name=name)(x).astype(self.dtype)
 
         hidden = norm("norm1")
-        if layered and self.up and layered.guided and context_map is not None:
+        if layered and self.up and layered.guided and layer.guided and layer.keys == "all" and context_map is not None:
             grid = hidden.reshape(b, h, w, c)
             hidden = guide_by_global(grid, context_map, t, layered.t_guided, layer, self.axis_names).reshape(b, h * w, c)
         shared = bool(layered and self.up and layered.layer_shared)

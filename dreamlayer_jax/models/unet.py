@@ -75,6 +75,7 @@ class UNet2DCondition(nn.Module):
         """
         widths = self.config.block_out_channels
         with_maps = layer is not None and self.layered is not None and self.layered.context_map
+        with_maps = with_maps and (layer.maps or (layer.guided and self.layered.guided))
         place = {"layered": self.layered, "axis_names": self.axis_names, "dtype": self.dtype, "remat": self.remat}
 
         temb = TimestepEmbedding(widths[0], self.dtype, name="time_embedding")(t)
@@ -97,4 +98,4 @@ class UNet2DCondition(nn.Module):
             x = up(x, skips, temb, prompt, t, layer, context_map)
 
         x = jax.nn.silu(group_norm(self.config.norm_num_groups, 1e-5, "conv_norm_out")(x)).astype(self.dtype)
-        return UNetOutput(conv3x3(self.config.out_channels, self.dtype, "conv_out")(x), maps)
+        return UNetOutput(conv3x3(self.config.out_channels, self.dtype, "conv_out")(x), maps if maps is not None and layer.maps else None)

@@ -98,7 +98,7 @@ def test_maps_of_a_layer_batch(context_layers, maps_and_features, randomised) ->
     alone = jax.tree.map(lambda x: x[0], (weights, features, contexts))
     params = randomised(ContextMaps(config), *alone) if context_layers else {}
     module = ContextMaps(config, LAYER)
-    maps = jax.vmap(lambda *args: module.apply({"params": params}, *args), axis_name="layer")(weights, features, contexts)
+    maps = jax.vmap(lambda *args: module.apply({"params": params}, *args), axis_name=LAYER[0])(weights, features, contexts)
 
     for layer in range(layers):
         of_global = map_of_words(weights[-1], span[layer])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamlayer_jax.attention.core import attention, attention_weights, largest_divisor
+from dreamlayer_jax.attention.core import at_once, attention, attention_weights, in_tiles, largest_divisor
 
 
 def reference(q: np.ndarray, k: np.ndarray, v: np.ndarray, keep: np.ndarray) -> np.ndarray:
@@ -52,23 +55,21 @@ def draw(t: int, s: int) -> tuple[jax.Array, ...]:
 @pytest.mark.parametrize("tile", [(4, 5), (12, 2), (1, 10), (5, 7)])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("in_turn", [False, True])
-def test_tiles_give_what_all_at_once_does(monkeypatch: pytest.MonkeyPatch, tile: tuple[int, int], masked: bool, in_turn: bool) -> None:
+def test_tiles_give_what_all_at_once_does(tile: tuple[int, int], masked: bool, in_turn: bool) -> None:
     """Also where every key of the first tile is masked, and where the highest logits come last."""
     q, k, v = draw(12, 10)
     k = k * jnp.arange(1, 11)[None, :, None, None]
     keep = ((jnp.arange(10) > 5) & (jnp.arange(10) < 9))[None, None, None, :] if masked else None
 
-    def loss(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
-        out = attention(q, k, v, keep)
-        return (out**2).sum(), out
+    def with_gradients(attend: Callable[..., jax.Array]) -> tuple:
+        def loss(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+            out = attend(q, k, v, keep)
+            return (out**2).sum(), out
 
-    whole = jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(q, k, v)
-    core = "dreamlayer_jax.attention.core"
-    monkeypatch.setattr(f"{core}.FEW_LOGITS", 40)
-    monkeypatch.setattr(f"{core}.CPU_TILE", tile)
-    monkeypatch.setattr(f"{core}._each", lambda f, xs, _: jax.lax.map(f, xs) if in_turn else jax.vmap(f)(xs))
-    in_tiles = jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(q, k, v)
-    jax.tree.map(lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4), in_tiles, whole)
+        return jax.jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True))(q, k, v)
+
+    ours = with_gradients(partial(in_tiles, tile=tile, in_turn=in_turn))
+    jax.tree.map(lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4), ours, with_gradients(at_once))
 
 
 @pytest.mark.parametrize(("n", "most", "found"), [(4096, 512, 512), (6912, 512, 432), (7, 3, 1), (5, 9, 5)])

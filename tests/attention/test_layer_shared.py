@@ -15,7 +15,7 @@ T_G = 850
 LAYERS, B = 4, 2
 
 
-def contexts(valid: np.ndarray) -> LayerContext:
+def contexts(valid: np.ndarray | None) -> LayerContext:
     nothing = np.zeros((LAYERS, B, 1), bool)
     return LayerContext(role=roles(LAYERS), valid=valid, prompt=np.zeros((LAYERS, B, 1, 1), np.float32), own=nothing, span=nothing)
 
@@ -24,7 +24,7 @@ def guide(z: np.ndarray, m: np.ndarray, t: list[int], valid: np.ndarray) -> np.n
     def one(z, m, layer):
         return guide_by_global(z, m, jnp.array(t), T_G, layer, LAYER)
 
-    return np.asarray(jax.vmap(one, axis_name="layer")(z, m, contexts(valid)))
+    return np.asarray(jax.vmap(one, axis_name=LAYER[0])(z, m, contexts(valid)))
 
 
 def test_eq_9_by_hand() -> None:
@@ -63,7 +63,7 @@ def test_eq_10_11_is_the_softmax_over_the_keys_of_all_valid_layers() -> None:
     rng = np.random.default_rng(1)
     q, k, v = rng.normal(size=(3, LAYERS, B, 3, 2, 4)).astype(np.float32)
     valid = np.array([[True, True], [True, True], [True, False], [True, True]])
-    out = jax.vmap(lambda *layer: layer_shared_attention(*layer, LAYER), axis_name="layer")(q, k, v, valid)
+    out = jax.vmap(lambda *layer: layer_shared_attention(*layer, LAYER), axis_name=LAYER[0])(q, k, v, contexts(valid))
     for layer, scene, head in np.ndindex(LAYERS, B, 2):
         keys = np.concatenate([k[i, scene, :, head] for i in range(LAYERS) if valid[i, scene]]).astype(np.float64)
         values = np.concatenate([v[i, scene, :, head] for i in range(LAYERS) if valid[i, scene]])
@@ -74,4 +74,12 @@ def test_eq_10_11_is_the_softmax_over_the_keys_of_all_valid_layers() -> None:
 
 def test_one_layer_makes_it_plain_attention() -> None:
     q, k, v = np.random.default_rng(2).normal(size=(3, B, 5, 2, 4)).astype(np.float32)
-    np.testing.assert_allclose(layer_shared_attention(q, k, v, np.ones(B, bool), ()), attention(q, k, v), atol=1e-6)
+    layer = jax.tree.map(lambda x: x[0], contexts(None))
+    np.testing.assert_allclose(layer_shared_attention(q, k, v, layer, ()), attention(q, k, v), atol=1e-6)
+
+
+def test_eq_14_16_every_layer_sees_the_global_layers_keys_alone() -> None:
+    q, k, v = np.random.default_rng(3).normal(size=(3, LAYERS, B, 5, 2, 4)).astype(np.float32)
+    layer = contexts(None).replace(keys="global")
+    out = jax.vmap(lambda *layer: layer_shared_attention(*layer, LAYER), axis_name=LAYER[0])(q, k, v, layer)
+    np.testing.assert_allclose(out, jax.vmap(lambda q: attention(q, k[-1], v[-1]))(q), atol=1e-6)

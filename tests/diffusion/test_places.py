@@ -1,4 +1,4 @@
-"""vmap = pmap = shard_map: the whole layered network, forward and gradient, on four virtual devices."""
+"""vmap = pmap = shard_map, gathered and round a ring: the whole layered network, forward and gradient, on four virtual devices."""
 
 from __future__ import annotations
 
@@ -9,35 +9,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh
 
 from dreamlayer_jax.diffusion.predict import encode_layers, predict
+from dreamlayer_jax.place import Place, make_place
 
-MESHES = {"four devices of layers": (1, 4), "two of scenes, two of layers": (2, 2), "two layers a device": (1, 2)}
+MESHES = {
+    "four devices of layers": "data=1,layer=4",
+    "two of scenes, two of layers": "data=2,layer=2",
+    "two layers on each of three devices, two of them padding": "data=1,layer=3",
+}
 
 
 @pytest.fixture(scope="module")
-def forward_and_gradient(config, params, scene, empty_ids) -> Callable[[str | Mesh], Any]:
+def forward_and_gradient(config, params, scene, empty_ids) -> Callable[[Place], Any]:
     """Output, and gradients with respect to parameters and latents of a loss that reads the predictions and both maps; Eq. 9 active."""
     ids, words, z = scene(3)
     contexts = encode_layers(config, params, ids, words, empty_ids)
     weights = np.random.default_rng(9).normal(size=z.shape).astype(np.float32)
     t = np.array([900, 950], np.int32)
 
-    def run(where: str | Mesh) -> Any:
+    def run(place: Place) -> Any:
         def loss(unet: Any, z: Any) -> Any:
-            out = predict(config, unet, z, t, contexts, where)
+            out = predict(config, unet, z, t, contexts, place)
             return (out.sample * weights).sum() + jnp.square(out.maps.in_global - out.maps.in_own).sum(), out
 
         return jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True), compiler_options={"xla_backend_optimization_level": 0})
 
-    return lambda where: jax.tree.map(np.asarray, run(where)(params["unet"], z))
+    return lambda place: jax.tree.map(np.asarray, run(place)(params["unet"], z))
 
 
 @pytest.fixture(scope="module")
 def by_vmap(forward_and_gradient) -> Any:
     """The reference: all layers on one device."""
-    return forward_and_gradient("vmap")
+    return forward_and_gradient(Place())
 
 
 def same(ours: Any, expected: Any) -> None:
@@ -55,11 +59,14 @@ def same(ours: Any, expected: Any) -> None:
 
 
 def test_pmap(forward_and_gradient, by_vmap) -> None:
-    same(forward_and_gradient("pmap"), by_vmap)
+    same(forward_and_gradient(Place(layers="pmap")), by_vmap)
 
 
 @pytest.mark.parametrize("mesh", MESHES)
 def test_shard_map(mesh, forward_and_gradient, by_vmap) -> None:
-    data, layer = MESHES[mesh]
-    devices = np.array(jax.devices()[: data * layer]).reshape(data, layer)
-    same(forward_and_gradient(Mesh(devices, ("data", "layer"))), by_vmap)
+    same(forward_and_gradient(make_place(MESHES[mesh])), by_vmap)
+
+
+@pytest.mark.parametrize("mesh", list(MESHES)[1:])  # one layer a device: tests/attention/test_ring.py
+def test_ring(mesh, forward_and_gradient, by_vmap) -> None:
+    same(forward_and_gradient(make_place(MESHES[mesh], exchange="ring")), by_vmap)
