@@ -99,9 +99,8 @@ def test_the_layered_network_in_half_precision_is_traced_for_a_gpu(gpu: str) -> 
     assert text.count("__cudnn$fmha") >= {"hopper": 6, "ampere": 5}[gpu]
 
 
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("size", [40, 160])
-def test_the_tpu_kernels_give_what_xla_does(masked: bool, size: int) -> None:
+@pytest.mark.parametrize(("size", "masked"), [(40, True), (160, False)])
+def test_the_tpu_kernels_give_what_xla_does(size: int, masked: bool) -> None:
     """By Pallas' interpreter: forward, the log-sum, and gradients, also those of a part of the keys."""
     from jax.experimental.pallas import tpu as pltpu
 
