@@ -15,8 +15,8 @@ import tyro
 from PIL import Image
 from tqdm import tqdm
 
-from dreamlayer_jax.export.editor_file import new_file
 from dreamlayer_jax.export.sheet import enlarge
+from dreamlayer_jax.files import new_file
 from dreamlayer_jax.layered_image import LayeredImage
 from sample.evaluate.sheet import TILE, draw_rows, layer_headings, layer_tiles
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dreamlayer_jax.export.editor_file import new_file
+from dreamlayer_jax.files import new_file
 from sample.evaluate.intervals import Figure, bootstrap
 
 

@@ -13,9 +13,47 @@ from typing import Literal
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 
 
+MAX_SIDE = 16384
+"""Pixels a side of a picture."""
+_MOST = {  # of each field, so that no configuration asks for more than a machine could ever hold or do; of any other field 32768
+    "sample_size": MAX_SIDE,
+    "layers_per_block": 32,
+    "transformer_layers_per_block": 32,
+    "num_hidden_layers": 128,
+    "context_layers": 32,
+    "context_block": 15,
+    "patch_size": 64,
+    "vocab_size": 1 << 22,
+    "num_train_timesteps": 100_000,
+    "prompt_windows": 64,
+    "max_foregrounds": 1000,
+}
+_MAY_BE_ZERO = frozenset({"context_layers", "context_block", "steps_offset", "t_guided", "start", "end"})
+_MOST_BLOCKS = 16
+
+
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
+
+
+def _require_sizes(config: object) -> None:
+    """Every whole number within its bounds, every other number finite, no list of blocks empty or endless."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, tuple):
+            _require(1 <= len(value) <= _MOST_BLOCKS, f"{field.name} has {len(value)} entries; give 1 to {_MOST_BLOCKS}")
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float):
+                _require(math.isfinite(number), f"{field.name} is {number}; give a finite number")
+            elif type(number) is int:
+                least, most = 0 if field.name in _MAY_BE_ZERO else 1, _MOST.get(field.name, 1 << 15)
+                _require(least <= number <= most, f"{field.name} is {number}; give {least} to {most}")
+
+
+def _require_groups(channels: tuple[int, ...], groups: int) -> None:
+    for number in channels:
+        _require(number % groups == 0, f"{number} channels do not divide into {groups} groups")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,13 +73,15 @@ class UNetConfig:
     rotary: bool = False  # self-attention knows places (attention/rotary.py); Stable Diffusion's does not
 
     def __post_init__(self) -> None:
+        _require_sizes(self)
         _require(
             len(self.cross_attention) == len(self.block_out_channels),
             f"cross_attention has {len(self.cross_attention)} entries for {len(self.block_out_channels)} blocks; give one a block",
         )
+        _require(len(self.heads) == len(self.block_out_channels), "num_attention_heads is one number, or one a block")
+        _require_groups(self.block_out_channels, self.norm_num_groups)
         for channels, heads in zip(self.block_out_channels, self.heads, strict=True):
             _require(channels % heads == 0, f"{channels} channels do not divide into {heads} attention heads")
-            _require(channels % self.norm_num_groups == 0, f"{channels} channels do not divide into {self.norm_num_groups} groups")
             _require(
                 not self.rotary or channels // heads % 4 == 0,
                 f"rotary turns features in fours, and {channels} channels over {heads} heads are {channels // heads} a head",
@@ -68,6 +108,11 @@ class VAEConfig:
     mid_block_add_attention: bool = True
     scaling_factor: float = 0.18215
 
+    def __post_init__(self) -> None:
+        _require_sizes(self)
+        _require_groups(self.block_out_channels, self.norm_num_groups)
+        _require(self.scaling_factor != 0, "scaling_factor is 0; latents are divided by it")
+
     @property
     def downscale(self) -> int:
         """Pixels a side per latent."""
@@ -87,6 +132,13 @@ class TextConfig:
     hidden_act: Literal["quick_gelu", "gelu"] = "quick_gelu"
     layer_norm_eps: float = 1e-5
 
+    def __post_init__(self) -> None:
+        _require_sizes(self)
+        _require(
+            self.hidden_size % self.num_attention_heads == 0,
+            f"hidden_size {self.hidden_size} does not divide into {self.num_attention_heads} attention heads",
+        )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LayerDecoderConfig:
@@ -101,6 +153,20 @@ class LayerDecoderConfig:
     attention_head_dim: int = 8
     norm_num_groups: int = 4
 
+    def __post_init__(self) -> None:
+        _require_sizes(self)
+        _require(
+            len(self.attention) == len(self.block_out_channels),
+            f"attention has {len(self.attention)} entries for {len(self.block_out_channels)} blocks; give one a block",
+        )
+        _require(len(self.block_out_channels) > 3, "the latent enters before down block 3: give 4 blocks or more")
+        for channels, attends in zip(self.block_out_channels, self.attention, strict=True):
+            _require(
+                not attends or channels % self.attention_head_dim == 0,
+                f"{channels} channels do not divide into heads of {self.attention_head_dim}",
+            )
+        _require_groups(self.block_out_channels, self.norm_num_groups)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
@@ -113,6 +179,10 @@ class ScheduleConfig:
     timestep_spacing: Literal["leading", "linspace", "trailing"] = "leading"
     steps_offset: int = 1
     set_alpha_to_one: bool = False
+
+    def __post_init__(self) -> None:
+        _require_sizes(self)
+        _require(0 < self.beta_start <= self.beta_end < 1, f"betas go from {self.beta_start} to {self.beta_end}; give 0 < start <= end < 1")
 
 
 RoleName = Literal["background", "foreground", "global"]  # `layer_axis.Role` by name
@@ -169,7 +239,7 @@ class LayeredConfig:
     layer_attention: LayerAttentionConfig | None = None  # of a file laid over plain Stable Diffusion (weights/formats/layer_attention.py)
 
     def __post_init__(self) -> None:
-        _require(self.prompt_windows >= 1, f"prompt_windows is {self.prompt_windows}; give at least 1")
+        _require_sizes(self)
         _require(self.context_map or not self.guided, "guided (Eq. 9) uses the context maps; with context_map=False set guided=False too")
 
     def own_kernels(self, projection: str) -> tuple[RoleName, ...]:
@@ -189,6 +259,9 @@ class HarmonizeConfig:
     start: int = 600  # T_H of Table 4
     end: int = 400  # T'_H of Table 4
     lays: Lays = "kept"  # what is laid in: the kept latents z^i as Eq. 12 has it, or the latent of the blend
+
+    def __post_init__(self) -> None:
+        _require_sizes(self)
 
     @property
     def window(self) -> tuple[int, int]:
@@ -210,6 +283,14 @@ class DreamLayerConfig:
     schedule: ScheduleConfig = ScheduleConfig()
     layered: LayeredConfig = LayeredConfig()
     harmonize: HarmonizeConfig = HarmonizeConfig()
+
+    def __post_init__(self) -> None:
+        _require_sizes(self)
+        block, crosses = self.layered.context_block, self.unet.cross_attention
+        _require(
+            not self.layered.context_map or (block < len(crosses) and crosses[block]),
+            f"context_block is {block}; the context maps come from a block with cross-attention, and the UNet's are {crosses}",
+        )
 
     @property
     def side_multiple(self) -> int:

@@ -20,6 +20,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -31,6 +32,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 LEFT_BY_SYSTEMS = frozenset({".DS_Store", ".directory", "Thumbs.db", "desktop.ini"})
+SCENE_FILE = "scene.json"
+"""The listing of a scene folder."""
 WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Seconds between attempts to rename: on Windows a virus scanner or an indexer may hold what was just written."""
 
@@ -56,7 +59,7 @@ def new_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def new_folder(folder: str | Path, *, overwrite: bool = False, listing: str | None = None) -> Iterator[Path]:
+def new_folder(folder: str | Path, *, overwrite: bool = False, listing: str | None = SCENE_FILE) -> Iterator[Path]:
     """Gives an empty folder to fill; when the block ends well it becomes `folder`, otherwise it is removed.
 
     `overwrite` and `listing` as in `require_free`, which is asked at the beginning and again at the end. Raises `OSError` as `new_file`.
@@ -92,11 +95,11 @@ def require_free_file(path: str | Path, *, overwrite: bool) -> None:
     _require_writable(path)
 
 
-def require_free(folder: str | Path, *, overwrite: bool = False, listing: str | None = None) -> None:
+def require_free(folder: str | Path, *, overwrite: bool = False, listing: str | None = SCENE_FILE) -> None:
     """Raises `FileExistsError` unless `folder` can be written: absent, empty, or (with `overwrite`) holding only what we wrote.
 
     Overwriting deletes, so a folder with anything else in it is refused even then. `listing` names the JSON file that says in "files" what
-    an earlier output put there. Raises `OSError` where nothing can be written.
+    an earlier output put there; None for a kind of folder that is never overwritten. Raises `OSError` where nothing can be written.
     """
     folder = Path(folder)
     recover(folder)
@@ -118,6 +121,38 @@ def require_free(folder: str | Path, *, overwrite: bool = False, listing: str | 
 def left_by_system(name: str) -> bool:
     """Whether a file manager leaves files of this name in folders that are looked at: no person's, and in nobody's way."""
     return name in LEFT_BY_SYSTEMS or name.startswith("._")
+
+
+def read_regular(file: str | Path, most: int) -> bytes:
+    """The content of a regular file of at most `most` bytes; never waits. Raises `OSError`, and `ValueError` for any other file."""
+    descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))  # a FIFO would be waited for
+    with open(descriptor, "rb") as opened:
+        found = os.fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(f"{file} is a folder")
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError(f"{file} is no regular file")
+        if found.st_size > most:
+            raise ValueError(f"{file} has {found.st_size} bytes; at most {most} are read")
+        return opened.read(most)
+
+
+def inside(folder: Path, name: str, hard_links: bool = True) -> Path:
+    """The file `name`, which another file of `folder` names. It never lies elsewhere, by its name or by a link.
+
+    Raises `ValueError` if it does, or, without `hard_links`, if it has other names: nobody knows where those are. What the Hugging Face
+    hub's cache links to, the `blobs` of the same repository, is inside.
+    """
+    path = Path(name)
+    if not name or "\0" in name or path.is_absolute() or path.drive or ".." in path.parts:
+        raise ValueError(f"the name {name!r} leads out of {folder}")
+    here, found = folder.resolve(), (folder / path).resolve()
+    homes = [here, here.parents[1] / "blobs"] if here.parent.name == "snapshots" else [here]
+    if not any(found.is_relative_to(home) for home in homes):
+        raise ValueError(f"{folder / path} is a link out of {folder}")
+    if not hard_links and found.is_file() and found.stat().st_nlink > 1:
+        raise ValueError(f"{folder / path} is a hard link to a file that has other names: copy it")
+    return folder / path
 
 
 def recover(path: str | Path) -> None:

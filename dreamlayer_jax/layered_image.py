@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Self
 
-from dreamlayer_jax.export.folder import new_folder
 from dreamlayer_jax.export.scene_folder import read_scene, write_scene
+from dreamlayer_jax.files import new_folder
 from dreamlayer_jax.scene import Scene
 
 

@@ -8,8 +8,6 @@ orientation, in sRGB by the colour profile, 16 bits and floats at the same brigh
 from __future__ import annotations
 
 import io
-import os
-import stat
 import warnings
 import zlib
 from collections.abc import Callable
@@ -18,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
+
+from dreamlayer_jax.files import read_regular
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 NAMES = "PNG, JPEG, WebP, TIFF or BMP"
@@ -82,20 +82,6 @@ def read_layer(
 def read_map(picture: Picture, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w"]:
     """A picture's brightness; arguments and errors as of `read_layer`."""
     return np.asarray(_eight_bits(picture, size).convert("L"))
-
-
-def read_regular(file: str | Path, most: int) -> bytes:
-    """The content of a regular file of at most `most` bytes; never waits. Raises `OSError`, and `ValueError` for any other file."""
-    descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))  # a FIFO would be waited for
-    with open(descriptor, "rb") as opened:
-        found = os.fstat(descriptor)
-        if stat.S_ISDIR(found.st_mode):
-            raise IsADirectoryError(f"{file} is a folder")
-        if not stat.S_ISREG(found.st_mode):
-            raise ValueError(f"{file} is no regular file")
-        if found.st_size > most:
-            raise ValueError(f"{file} has {found.st_size} bytes; at most {most} are read")
-        return opened.read(most)
 
 
 def _eight_bits(picture: Picture, size: tuple[int, int] | None = None) -> Image.Image:

@@ -20,7 +20,7 @@ import tyro
 from benchmarks.ablation.models import MODELS, Schedule, folder_of, train_models
 from benchmarks.ablation.report import markdown
 from benchmarks.ablation.windows import sweep
-from dreamlayer_jax.export.editor_file import new_file
+from dreamlayer_jax.files import new_file
 from dreamlayer_jax.pipeline import DreamLayer
 from sample.evaluate.distances import role_features
 from sample.evaluate.measure import measure

@@ -9,7 +9,7 @@ from typing import Literal
 import tyro
 
 from dreamlayer_jax.cli.options import MODEL, Model, outside_failures
-from dreamlayer_jax.export.folder import new_folder, require_free
+from dreamlayer_jax.files import new_folder, require_free
 from dreamlayer_jax.request import check_request
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from dreamlayer_jax.cli.options import HARMONIZE, MODEL, Harmonize, Model, numbered, outside_failures
-from dreamlayer_jax.export.folder import new_folder, require_free
+from dreamlayer_jax.files import new_folder, require_free
 from dreamlayer_jax.request import RequestError
 
 if TYPE_CHECKING:

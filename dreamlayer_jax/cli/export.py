@@ -27,7 +27,8 @@ class Export:
     """Replace a file that is there."""
 
     def run(self) -> None:
-        from dreamlayer_jax.export.editor_file import format_of, require_free_file, write_editor_file
+        from dreamlayer_jax.export.editor_file import format_of, write_editor_file
+        from dreamlayer_jax.files import require_free_file
         from dreamlayer_jax.layered_image import LayeredImage
 
         promised = format_of(self.out)

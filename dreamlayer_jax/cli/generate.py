@@ -10,7 +10,7 @@ import tyro
 
 from dreamlayer_jax.cli.options import HARMONIZE, MODEL, Harmonize, Model, numbered, outside_failures
 from dreamlayer_jax.cli.split import split
-from dreamlayer_jax.export.folder import new_folder, require_free
+from dreamlayer_jax.files import new_folder, require_free
 from dreamlayer_jax.request import MAX_SEED, RequestError, check_request
 
 if TYPE_CHECKING:

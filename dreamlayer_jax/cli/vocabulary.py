@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 import re
 import textwrap
 from pathlib import Path
@@ -42,15 +41,14 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
     path = folder / VOCABULARY_FILE
     if not path.is_file():
         return None
+    from dreamlayer_jax.strict_json import SchemaError, read_json
+
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        return Vocabulary(
-            backgrounds=tuple(stored["backgrounds"]), foregrounds=tuple(stored["foregrounds"]), words=frozenset(stored["words"])
-        )
-    except (ValueError, KeyError, TypeError) as error:
+        return read_json(path, Vocabulary, unknown="ignore")
+    except SchemaError as error:
         from dreamlayer_jax.weights.files.errors import WeightsError
 
-        raise WeightsError(f"{path} is damaged ({error!r}); install the model again") from error
+        raise WeightsError(f"{path} is damaged ({error}); install the model again") from error
 
 
 def warning_for(prompt: str, vocabulary: Vocabulary | None, weights: str) -> str | None:

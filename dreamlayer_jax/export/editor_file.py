@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
+from dreamlayer_jax.files import new_file
 from dreamlayer_jax.request import RequestError
 from dreamlayer_jax.scene import Scene
 
@@ -53,26 +50,3 @@ def format_of(path: Path) -> EditorFormat:
     if suffix not in get_args(EditorFormat):
         raise RequestError(f"{path} must end in .psd or .ora")
     return suffix
-
-
-def require_free_file(path: str | Path, *, overwrite: bool) -> None:
-    """Raises `FileExistsError` unless the file can be written: absent, or a file and `overwrite`."""
-    path = Path(path)
-    if path.is_dir():
-        raise FileExistsError(f"{path} is a folder; the output must be a file")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there already; choose another name, or give --overwrite (overwrite=True) to replace it")
-
-
-@contextlib.contextmanager
-def new_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Gives a temporary path to write; when the block ends well it becomes `path`, otherwise it is removed."""
-    target = Path(path).resolve()
-    require_free_file(target, overwrite=overwrite)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.new"
-    try:
-        yield temporary
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

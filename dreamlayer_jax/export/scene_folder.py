@@ -28,8 +28,8 @@ from safetensors.numpy import load, save
 
 from dreamlayer_jax.compositing import from_uint8, to_uint8
 from dreamlayer_jax.export.editor_file import EditorFormat, write_format
-from dreamlayer_jax.export.folder import SCENE_FILE
 from dreamlayer_jax.export.sheet import contact_sheet
+from dreamlayer_jax.files import SCENE_FILE
 from dreamlayer_jax.layer_axis import Role
 from dreamlayer_jax.scene import KeptLatents, Layer, Scene
 from dreamlayer_jax.version import __version__

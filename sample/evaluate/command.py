@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from dreamlayer_jax.cli.options import HARMONIZE, MODEL, Harmonize, Model, outside_failures
-from dreamlayer_jax.export.folder import require_free
+from dreamlayer_jax.files import require_free
 from dreamlayer_jax.request import RequestError, check_sampling
 
 if TYPE_CHECKING:

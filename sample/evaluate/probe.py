@@ -18,7 +18,7 @@ from einops import rearrange
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
-from dreamlayer_jax.export.editor_file import new_file
+from dreamlayer_jax.files import new_file
 from dreamlayer_jax.weights.files.errors import WeightsError
 
 FOLDER = Path(__file__).parent / "probe_weights"

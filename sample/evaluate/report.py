@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dreamlayer_jax.export.folder import new_folder
+from dreamlayer_jax.files import new_folder
 from sample.evaluate.intervals import Figure
 from sample.evaluate.metrics import SECTIONS, Metric
 from sample.evaluate.scenes import ScenePictures

@@ -8,7 +8,7 @@ import pytest
 
 from dreamlayer_jax import LayeredImage
 from dreamlayer_jax.export import editor_file
-from dreamlayer_jax.export.editor_file import new_file, write_editor_file
+from dreamlayer_jax.export.editor_file import write_editor_file
 from dreamlayer_jax.request import RequestError
 
 
@@ -59,13 +59,3 @@ def test_an_interrupted_write_leaves_the_old_file(
         write_editor_file(scene, tmp_path / name, overwrite=True)
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "old"
-
-
-def test_a_failed_swap_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuses(*_: object) -> None:
-        raise PermissionError("no")
-
-    monkeypatch.setattr(editor_file.os, "replace", refuses)
-    with pytest.raises(PermissionError), new_file(tmp_path / "a.ora") as temporary:
-        temporary.write_text("new")
-    assert list(tmp_path.iterdir()) == []

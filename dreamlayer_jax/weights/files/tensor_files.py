@@ -6,18 +6,32 @@ hold the whole model a second time by the end of loading.
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import ml_dtypes  # noqa: F401  (makes numpy, and so safetensors, know bfloat16)
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
+from dreamlayer_jax.files import inside
+from dreamlayer_jax.strict_json import SchemaError, read_json
 from dreamlayer_jax.weights.files.errors import WeightsError
 from dreamlayer_jax.weights.files.pickles import refuse_pickle
 
 INDEX = ".safetensors.index."
+
+
+MAX_SHARDS = 1000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Index:
+    """What a `.safetensors.index.json` holds, as far as it is read."""
+
+    weight_map: dict[str, str]
+    """Tensor names to the names of files beside the index."""
 
 
 class TensorFiles(Mapping[str, np.ndarray]):
@@ -28,6 +42,8 @@ class TensorFiles(Mapping[str, np.ndarray]):
         self._shape: dict[str, tuple[int, ...]] = {}
         for file in files:
             refuse_pickle(file)
+            if Path(file).exists() and not Path(file).is_file():  # a FIFO would be waited for
+                raise WeightsError(f"{file} is no regular file; give the path of a .safetensors file")
             try:
                 with safe_open(file, framework="numpy") as opened:
                     shapes = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118  (not a mapping)
@@ -65,10 +81,23 @@ def load_safetensors(file: str | Path) -> TensorFiles:
         return TensorFiles(file)
     file = Path(file)
     try:
-        shards = sorted(set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise WeightsError(f"{file} is damaged ({error!r}); download or copy it again") from error
-    return TensorFiles(*(file.parent / shard for shard in shards))
+        names = sorted(set(read_json(file, Index, unknown="ignore").weight_map.values()))
+        if len(names) > MAX_SHARDS:
+            raise SchemaError(f"it names {len(names)} shards; at most {MAX_SHARDS} are read")
+        shards = [inside(file.parent, name, hard_links=False) for name in names]
+    except SchemaError as error:
+        raise WeightsError(f"{file} is damaged ({error}); download or copy it again") from error
+    except ValueError as error:
+        raise WeightsError(f"{file} is not to be trusted: {error}") from error
+    return TensorFiles(*shards)
+
+
+def write_tensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
+    """Writes a safetensors file. Raises `OSError` where it cannot be, on a full disk too."""
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        raise OSError(f"{path} could not be written ({error}); is the disk full?") from error
 
 
 def shape_of(tensors: Mapping[str, np.ndarray], key: str) -> tuple[int, ...]:

@@ -10,7 +10,6 @@ manifest.json       format version, and the SHA-256 of every other file
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 import jax
 import ml_dtypes
 import numpy as np
-from safetensors.numpy import save_file
 
 from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.files import write_json
 from dreamlayer_jax.models.init import networks_of, param_shapes
 from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.weights.files.convert import fit, from_params, load_safetensors, read, require
 from dreamlayer_jax.weights.files.errors import WeightsError
+from dreamlayer_jax.weights.files.tensor_files import write_tensors
 from dreamlayer_jax.weights.formats.config_json import read_config, write_config
 from dreamlayer_jax.weights.formats.manifest import check_folder, checked_folder
 
@@ -45,7 +45,7 @@ def save_pretrained(
     card: str = "",
     dtype: Any = ml_dtypes.bfloat16,
 ) -> None:
-    """Writes a model folder: first beside its place under a temporary name, then renamed.
+    """Writes a model folder: whole or not at all.
 
     Args:
         folder: must not exist yet.
@@ -58,13 +58,13 @@ def save_pretrained(
     """
     with checked_folder(folder, KIND) as temporary:
         write_config(config, temporary / "config.json")
-        save_file({key: np.asarray(value).astype(dtype) for key, value in from_params(params).items()}, temporary / WEIGHTS)
+        write_tensors(temporary / WEIGHTS, {key: np.asarray(value).astype(dtype) for key, value in from_params(params).items()})
         if isinstance(tokenizer, Path):
             shutil.copytree(tokenizer, temporary / "tokenizer")
         else:
             tokenizer.save_pretrained(temporary / "tokenizer")
         if vocabulary is not None:
-            (temporary / "vocabulary.json").write_text(json.dumps(vocabulary, indent=1) + "\n", encoding="utf-8")
+            write_json(temporary / "vocabulary.json", vocabulary, indent=1)
         (temporary / "README.md").write_text(card, encoding="utf-8")
 
 

@@ -5,15 +5,14 @@ What the networks here do not have is refused by name: a folder that asks for it
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dreamlayer_jax.config import DreamLayerConfig, LayerDecoderConfig, LayeredConfig, ScheduleConfig, TextConfig, UNetConfig, VAEConfig
+from dreamlayer_jax.strict_json import SchemaError, from_tree, read_json
 from dreamlayer_jax.weights.files.causes import EDITING, INPAINTING, SD2, SDXL
 from dreamlayer_jax.weights.files.errors import WeightsError
-from dreamlayer_jax.weights.formats.config_json import from_tree
 
 # What every field that the networks here have no choice for must be, where a file has the field.
 UNET = {
@@ -68,6 +67,7 @@ SCHEDULER = {
 }
 CROSS, PLAIN = "CrossAttnDownBlock2D", "DownBlock2D"
 CROSS_UP, PLAIN_UP = "CrossAttnUpBlock2D", "UpBlock2D"
+MAX_SAMPLE_SIZE = 1024
 HEADS = "attention_head_dim"  # the number of heads: diffusers' own spelling in Stable Diffusion's files
 
 
@@ -85,7 +85,7 @@ def config_of_folder(folder: Path, name: str) -> DreamLayerConfig:
         raise WeightsError(f"{folder}: the UNet takes prompts {unet.cross_attention_dim} wide, the text encoder gives {text.hidden_size}")
     return DreamLayerConfig(
         name=name,
-        sample_size=(unet_json.get("sample_size") or 64) * vae.downscale,
+        sample_size=_sample_size(folder / "unet" / "config.json", unet_json) * vae.downscale,
         unet=unet,
         vae=vae,
         text=text,
@@ -97,14 +97,19 @@ def config_of_folder(folder: Path, name: str) -> DreamLayerConfig:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(tree, dict):
-            raise ValueError("it is no JSON object")
+        return read_json(path, dict[str, Any])
     except FileNotFoundError:
         raise WeightsError(f"{path} is missing; a diffusers folder has unet/ vae/ text_encoder/ tokenizer/ scheduler/") from None
-    except ValueError as error:
+    except (SchemaError, OSError) as error:
         raise WeightsError(f"{path} is damaged ({error}); download or copy it again") from error
-    return tree
+
+
+def _sample_size(path: Path, unet: Mapping[str, Any]) -> int:
+    """In latents."""
+    found = unet.get("sample_size") or 64
+    if type(found) is not int or not 1 <= found <= MAX_SAMPLE_SIZE:
+        raise WeightsError(f"{path}: sample_size is {found!r}; expected is a whole number of 1 to {MAX_SAMPLE_SIZE}")
+    return found
 
 
 def _refuse_other_models(folder: Path, unet: Mapping[str, Any]) -> None:
@@ -121,11 +126,11 @@ def _refuse_other_models(folder: Path, unet: Mapping[str, Any]) -> None:
 
 def _unet(path: Path, tree: Mapping[str, Any]) -> UNetConfig:
     _fixed(path, tree, UNET)
-    kinds = tree.get("down_block_types", ())
-    if not kinds or not set(kinds) <= {CROSS, PLAIN} or CROSS not in kinds:
-        raise WeightsError(f"{path}: down_block_types is {list(kinds)}; the networks here have {CROSS} and {PLAIN}")
+    kinds = tree.get("down_block_types")
+    if not isinstance(kinds, list) or CROSS not in kinds or not all(kind in (CROSS, PLAIN) for kind in kinds):
+        raise WeightsError(f"{path}: down_block_types is {kinds}; the networks here have {CROSS} and {PLAIN}")
     mirrored = [CROSS_UP if kind == CROSS else PLAIN_UP for kind in reversed(kinds)]
-    if list(tree.get("up_block_types", ())) != mirrored:
+    if tree.get("up_block_types") != mirrored:
         raise WeightsError(f"{path}: up_block_types is {tree.get('up_block_types')}; to these down blocks belong {mirrored}")
     fields = ("in_channels", "out_channels", "block_out_channels", "layers_per_block", "cross_attention_dim", "norm_num_groups")
     optional = ("transformer_layers_per_block", "use_linear_projection")
@@ -134,7 +139,8 @@ def _unet(path: Path, tree: Mapping[str, Any]) -> UNetConfig:
 
 def _vae(path: Path) -> VAEConfig:
     tree = _read(path)
-    levels = len(tree.get("block_out_channels", ()))
+    channels = tree.get("block_out_channels")
+    levels = len(channels) if isinstance(channels, list) else 0
     blocks = {"down_block_types": ["DownEncoderBlock2D"] * levels, "up_block_types": ["UpDecoderBlock2D"] * levels}
     _fixed(path, tree, VAE | blocks)
     fields = ("latent_channels", "block_out_channels", "layers_per_block", "norm_num_groups")
@@ -144,7 +150,12 @@ def _vae(path: Path) -> VAEConfig:
 def _text(path: Path) -> TextConfig:
     from transformers import CLIPTextConfig  # brings PyTorch along where that is installed
 
-    tree = CLIPTextConfig.from_dict(_read(path)).to_dict()
+    try:
+        tree = CLIPTextConfig.from_dict(_read(path)).to_dict()
+    except WeightsError:
+        raise
+    except Exception as error:  # transformers validates, and raises kinds of its own
+        raise WeightsError(f"{path} is damaged ({' '.join(str(error).split())}); download or copy it again") from error
     return _made(TextConfig, path, tree, tuple(TextConfig.__dataclass_fields__))
 
 
@@ -169,8 +180,8 @@ def _made(kind: type, path: Path, tree: Mapping[str, Any], fields: tuple[str, ..
     values = {field: tree[field] for field in (*fields, *optional) if field in tree}
     values |= {field: tree[value] if isinstance(value, str) else value for field, value in other.items()}
     try:
-        return from_tree(kind, values, str(path))
-    except ValueError as error:
+        return from_tree(values, kind, str(path))
+    except SchemaError as error:
         raise WeightsError(f"{error}; the networks here have no such choice") from error
 
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from safetensors.numpy import save_file
 
 from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.files import new_folder, require_free, write_json
 from dreamlayer_jax.models.layered import BASE, base_shapes, is_added, select
 from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.weights.files.convert import fit, from_params, read, require
 from dreamlayer_jax.weights.files.errors import WeightsError
 from dreamlayer_jax.weights.files.pickles import is_pickle, pickle_message
-from dreamlayer_jax.weights.files.tensor_files import load_safetensors
+from dreamlayer_jax.weights.files.tensor_files import load_safetensors, write_tensors
 from dreamlayer_jax.weights.formats.diffusers_config import config_of_folder, folder_of_config
 
 if TYPE_CHECKING:
@@ -71,15 +70,14 @@ def export_diffusers(folder: Path, config: DreamLayerConfig, params: Params, tok
         FileExistsError: `folder` is there already.
         ValueError: diffusers has no such networks (pixel patches, rotary attention).
     """
-    if folder.exists():
-        raise FileExistsError(f"{folder} exists; remove it or choose another folder")
+    require_free(folder, listing=None)
     files = folder_of_config(config)
     files["text_encoder/config.json"] |= {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
-    for name, tree in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
-    tokenizer.save_pretrained(folder / "tokenizer")
-    for network in BASE:
-        plain = select({network: params[network]}, lambda path: not is_added(path))[network]
-        tensors = {key: tensor.astype(dtype) for key, tensor in from_params(plain).items()}
-        save_file(tensors, folder / network / f"{STEMS[network]}.safetensors", metadata={"format": "pt"})
+    with new_folder(folder, listing=None) as temporary:
+        for name, tree in files.items():
+            write_json(temporary / name, tree)
+        tokenizer.save_pretrained(temporary / "tokenizer")
+        for network in BASE:
+            plain = select({network: params[network]}, lambda path: not is_added(path))[network]
+            tensors = {key: tensor.astype(dtype) for key, tensor in from_params(plain).items()}
+            write_tensors(temporary / network / f"{STEMS[network]}.safetensors", tensors, metadata={"format": "pt"})

@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors.numpy import save_file
 
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.models.init import networks_of, param_shapes
@@ -23,7 +22,7 @@ from dreamlayer_jax.models.layered import is_trained, select
 from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.weights.files.convert import fit, from_params, read, require
 from dreamlayer_jax.weights.files.errors import WeightsError
-from dreamlayer_jax.weights.files.tensor_files import load_safetensors
+from dreamlayer_jax.weights.files.tensor_files import load_safetensors, write_tensors
 from dreamlayer_jax.weights.formats.checkpoint_folder import read_folder_config
 from dreamlayer_jax.weights.formats.config_json import write_config
 from dreamlayer_jax.weights.formats.manifest import check_folder, checked_folder
@@ -37,7 +36,7 @@ def save_trained(folder: Path, config: DreamLayerConfig, params: Params, dtype: 
     with checked_folder(folder, KIND) as temporary:
         write_config(config, temporary / "config.json")
         tensors = from_params(select(params, is_trained))
-        save_file({key: tensor.astype(dtype) for key, tensor in tensors.items()}, temporary / WEIGHTS)
+        write_tensors(temporary / WEIGHTS, {key: tensor.astype(dtype) for key, tensor in tensors.items()})
 
 
 def lay_over(

@@ -98,7 +98,7 @@ def test_what_does_not_fit_is_listed_of_all_networks_at_once(folder: Path) -> No
         (lambda folder: rewrite(folder / "unet/config.json", class_embed_type="timestep"), "class_embed_type is 'timestep'; .* None only"),
         (lambda folder: rewrite(folder / "unet/config.json", down_block_types=["AttnDownBlock2D"]), "down_block_types is .*Attn"),
         (lambda folder: rewrite(folder / "unet/config.json", up_block_types=["UpBlock2D"]), "to these down blocks belong"),
-        (lambda folder: rewrite(folder / "unet/config.json", layers_per_block=[1, 2]), "layers_per_block is .*; expected int"),
+        (lambda folder: rewrite(folder / "unet/config.json", layers_per_block=[1, 2]), "layers_per_block is .*; input should be"),
         (lambda folder: rewrite(folder / "vae/config.json", shift_factor=0.1), "shift_factor is 0.1"),
         (lambda folder: rewrite(folder / "text_encoder/config.json", hidden_act="relu"), "hidden_act is 'relu'"),
         (lambda folder: rewrite(folder / "text_encoder/config.json", hidden_size=24), "takes prompts 12 wide, the text encoder gives 24"),
@@ -150,5 +150,6 @@ def test_configurations_round_trip(tmp_path: Path) -> None:
 def test_what_diffusers_cannot_hold_is_not_exported(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'pocket' folds pixels into patches or turns queries by place"):
         export_diffusers(tmp_path / "out", pocket(), {}, None)
+    (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(FileExistsError):
         export_diffusers(tmp_path, sd15(), {}, None)
