@@ -13,7 +13,6 @@ A layer may give a "name" (its canonical object) beside its prompt. Without "glo
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ import numpy as np
 
 from data.scenes import alpha_box
 from dreamlayer_jax.compositing import composite, from_uint8, to_uint8
+from dreamlayer_jax.files import SCENE_FILE
 from dreamlayer_jax.picture import read_layer, read_picture
-
-SCENE_FILE = "scene.json"
+from dreamlayer_jax.scene_json import SceneJson, read_scene_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,37 +47,30 @@ class FolderSource:
     def __getitem__(self, index: int) -> dict[str, Any]:
         """The example of one scene folder. FileNotFoundError or ValueError, with the file, where something is missing or wrong."""
         scene = self.scenes[index]
-        described = _described(scene / SCENE_FILE)
-        layers = described["layers"]
-        rgba = np.stack(_one_size(scene, [read_layer(scene / layer["file"]) for layer in layers]))
+        described = _described(scene)
+        layers = described.layers
+        rgba = np.stack(_one_size(scene, [read_layer(scene / layer.file, described.size) for layer in layers]))
         if (rgba[0, ..., 3] < 255).any():
-            raise ValueError(f"{scene / layers[0]['file']} is the background and must be opaque, but its alpha is below 255 somewhere")
-        if "global" in described:
-            global_rgb = read_picture(scene / described["global"])
+            raise ValueError(f"{scene / layers[0].file} is the background and must be opaque, but its alpha is below 255 somewhere")
+        if described.whole is not None:
+            global_rgb = read_picture(scene / described.whole)
             _one_size(scene, [rgba[0], global_rgb])
         else:
             global_rgb = to_uint8(composite(from_uint8(rgba)))
         return {
             "rgba": rgba,
             "global": global_rgb,
-            "prompts": tuple(layer["prompt"] for layer in layers),
-            "names": tuple(layer.get("name", layer["prompt"]) for layer in layers),
+            "prompts": tuple(layer.prompt for layer in layers),
+            "names": tuple(layer.name or layer.prompt for layer in layers),
             "boxes": np.stack([alpha_box(layer[..., 3]) for layer in rgba]),
-            "seed": int(described.get("seed", index)),
+            "seed": index if described.seed is None else described.seed,
         }
 
 
-def _described(path: Path) -> dict[str, Any]:
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    layers = described.get("layers") if isinstance(described, dict) else None
-    if not isinstance(layers, list) or len(layers) < 2:
-        raise ValueError(f'{path} needs "layers": a list of a background and at least one foreground, far to near')
-    for n, layer in enumerate(layers):
-        if not isinstance(layer, dict) or not all(isinstance(layer.get(key), str) for key in ("prompt", "file")):
-            raise ValueError(f'{path}: layer {n} needs a "prompt" and a "file", both text; got {layer}')
+def _described(scene: Path) -> SceneJson:
+    described = read_scene_json(scene)
+    if len(described.layers) < 2:
+        raise ValueError(f"{scene / SCENE_FILE} has one layer; it needs a background and at least one foreground, far to near")
     return described
 
 

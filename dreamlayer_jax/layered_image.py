@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -21,9 +22,12 @@ class LayeredImage(Scene):
         return cls(**{field.name: getattr(scene, field.name) for field in dataclasses.fields(scene)})
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
-        """Reads what `save` wrote. Raises `FileNotFoundError` or `ValueError` naming the file that is missing or damaged."""
-        return cls.of(read_scene(folder))
+    def load(cls, folder: str | Path, on_warning: Callable[[str], None] = lambda _: None) -> Self:
+        """Reads what `save` wrote. Raises `FileNotFoundError` or `ValueError` naming the file that is missing or damaged.
+
+        `on_warning` is told of a foreground that an editor saved without alpha.
+        """
+        return cls.of(read_scene(folder, on_warning))
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Writes the scene folder (see `dreamlayer_jax.export.scene_folder`) and returns its path.

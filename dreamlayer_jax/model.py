@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+import jax
 import numpy as np
 
 from dreamlayer_jax.config import DreamLayerConfig
@@ -21,7 +22,7 @@ NO_LAYER_DECODER = (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Model:
     """A loaded model."""
 
@@ -30,6 +31,12 @@ class Model:
     """"unet", "vae", "text_encoder", "layer_assign", and "layer_decoder" if there is one."""
     tokenizer: Any
     """A `transformers.CLIPTokenizer`."""
+
+    def __repr__(self) -> str:
+        """One line: parameters written out are millions of characters."""
+        count = sum(leaf.size for leaf in jax.tree.leaves(self.params))
+        side = self.config.sample_size
+        return f"{type(self).__name__}({self.config.name!r}, {count / 1e6:.1f} M parameters, {side}x{side} pixels)"
 
     def tokens(self, prompts: Sequence[str], steps: int = 1) -> TokenBatch:
         """Token ids of one scene, background first, after the checks that depend on the model."""

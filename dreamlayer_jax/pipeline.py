@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import UInt8
 
 from dreamlayer_jax.config import DreamLayerConfig, LayerAttentionKind
 from dreamlayer_jax.diffusion.decompose import Method
 from dreamlayer_jax.editing.edits import Edit
 from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.model import Model
+from dreamlayer_jax.picture import Picture, read_layer, read_picture
 from dreamlayer_jax.request import check_request
 from dreamlayer_jax.tasks.edit import edit_layers
 from dreamlayer_jax.tasks.harmonize import Window
@@ -28,7 +27,7 @@ from dreamlayer_jax.weights.load import load_model
 from dreamlayer_jax.weights.where import find_model
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DreamLayer(Model):
     """A loaded model and its three tasks.
 
@@ -93,7 +92,7 @@ class DreamLayer(Model):
         steps: int = 50,
         guidance: float | None = None,
         size: tuple[int, int] | None = None,
-        given: Mapping[int, UInt8[np.ndarray, "h w 4"]] | None = None,
+        given: Mapping[int, Picture] | None = None,
         harmonize: Window | bool = True,
         on_step: Callable[[int], None] | None = None,
     ) -> LayeredImage:
@@ -106,13 +105,14 @@ class DreamLayer(Model):
             steps: DDIM steps.
             guidance: classifier-free guidance weight, 1 is none; the model's own default where not given.
             size: height and width in pixels, multiples of `config.side_multiple`; the model's own by default.
-            given: layers that are known already (0 the background, 1 the farthest foreground, …), straight RGBA of that size; they
-                stay as they are and the others are made for them. Their prompts are still needed.
+            given: layers that are known already (0 the background, 1 the farthest foreground, …), of that size: files, Pillow's
+                pictures or straight RGBA in uint8; they stay as they are and the others are made for them. Their prompts are still needed.
             harmonize: (T_H, T'_H); True is the model's own, False leaves the composite out.
             on_step: called now and then with the number of steps done.
 
         Raises:
             RequestError: the model cannot make what is asked for.
+            PictureError: a given layer cannot be read.
             PromptError: the prompts have more tokens than the global prompt holds.
         """
         foregrounds = list(foregrounds) if not isinstance(foregrounds, str) else foregrounds
@@ -124,7 +124,7 @@ class DreamLayer(Model):
             steps=steps,
             guidance=self.config.guidance if guidance is None else guidance,
             size=size,
-            given=given or {},
+            given={number: read_layer(pixels) for number, pixels in (given or {}).items()},
             window=self.config.harmonize.window if harmonize is True else harmonize or (0, 0),
             on_step=on_step,
         )
@@ -161,7 +161,7 @@ class DreamLayer(Model):
 
     def decompose(
         self,
-        picture: UInt8[np.ndarray, "h w 3"],
+        picture: Picture,
         *,
         background: str,
         foregrounds: Sequence[str],
@@ -173,7 +173,7 @@ class DreamLayer(Model):
         """Image to layers (paper Appendix E).
 
         Args:
-            picture: RGB of any size (`dreamlayer_jax.picture.read_picture`), fitted to the model's canvas; the layers come in its size.
+            picture: of any size, a file, Pillow's picture or RGB in uint8; fitted to the model's canvas, the layers come in its size.
             background: what the picture's background shows.
             foregrounds: what its foregrounds show, far to near.
             seed: of the noise that method "given" starts from.
@@ -188,7 +188,8 @@ class DreamLayer(Model):
         foregrounds = list(foregrounds) if not isinstance(foregrounds, str) else foregrounds
         check_request(background=background, foregrounds=foregrounds, seed=seed, steps=steps, guidance=guidance)
         guidance = self.config.guidance if guidance is None else guidance
-        return image_to_layers(self, picture, [background, *foregrounds], seed=seed, steps=steps, guidance=guidance, method=method)
+        prompts = [background, *foregrounds]
+        return image_to_layers(self, read_picture(picture), prompts, seed=seed, steps=steps, guidance=guidance, method=method)
 
 
 def _file_and_kind(layer_attention: Any) -> tuple[Path, LayerAttentionKind | None] | None:

@@ -12,6 +12,8 @@ from jaxtyping import Float32, Int32, UInt8
 from dreamlayer_jax.compositing import composite, from_uint8, to_uint8
 from dreamlayer_jax.layer_axis import Role
 
+ROWS_AT_ONCE = 64
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Layer:
@@ -100,7 +102,11 @@ class Scene:
     @property
     def blend(self) -> UInt8[np.ndarray, "h w 3"]:
         """Eq. 1 of the layers: what stacking them in an editor shows."""
-        return to_uint8(composite(from_uint8(np.stack([layer.rgba_straight for layer in self.layers]))))
+        blend = np.empty_like(self.global_rgb)
+        for top in range(0, len(blend), ROWS_AT_ONCE):  # as floats, all layers of a large canvas are many times its bytes
+            rows = np.s_[top : top + ROWS_AT_ONCE]
+            blend[rows] = to_uint8(composite(from_uint8(np.stack([layer.rgba_straight[rows] for layer in self.layers]))))
+        return blend
 
 
 def _require_uint8(image: np.ndarray, channels: int, what: str) -> None:

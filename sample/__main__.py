@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-
 from dreamlayer_jax.cli import main as dreamlayer
 from sample.evaluate.command import Evaluate
+
+MORE = {"evaluate": Evaluate}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status, as `dreamlayer` does."""
-    return dreamlayer.main(arguments, more={"evaluate": Evaluate})
+    return dreamlayer.main(arguments, more=MORE)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    dreamlayer.console(more=MORE)

@@ -13,7 +13,7 @@ ROOMS = ("dreamlayer_jax", "data", "train", "sample", "benchmarks", "tests")
 
 ALLOWED = {
     "dreamlayer_jax": ("dreamlayer_jax",),
-    "data": ("data", "dreamlayer_jax.compositing", "dreamlayer_jax.files", "dreamlayer_jax.picture"),
+    "data": ("data", *(f"dreamlayer_jax.{ground}" for ground in ("compositing", "files", "picture", "scene_json"))),
     "train": ("train", "data", "dreamlayer_jax"),
     "sample": ("sample", "dreamlayer_jax"),
     "benchmarks": ("benchmarks", "train", "sample", "data", "dreamlayer_jax"),
@@ -100,7 +100,8 @@ def test_every_folder_of_the_library_is_a_package() -> None:
 FLOORS = (
     ("place",),
     ("config", "version", "compositing", "layer_axis", "files"),
-    ("prompts", "canvas", "picture", "request", "scene", "metrics"),
+    ("prompts", "canvas", "picture", "request", "scene", "metrics", "strict_json"),
+    ("scene_json",),
     ("attention", "planner", "editing", "export"),
     ("models", "layered_image"),
     ("diffusion", "weights"),

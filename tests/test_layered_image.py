@@ -124,13 +124,17 @@ def test_the_global_picture_is_no_layer() -> None:
     ("damage", "error", "message"),
     [
         (lambda folder: (folder / "scene.json").unlink(), FileNotFoundError, "no scene folder: it has no scene.json"),
-        (lambda folder: (folder / "scene.json").write_text("{"), ValueError, "scene.json cannot be read"),
+        (lambda folder: (folder / "scene.json").write_text("{"), ValueError, "scene.json is not JSON"),
         (lambda folder: (folder / "scene.json").write_text('{"format": 99}'), ValueError, "format 99, this version reads format 1"),
         (lambda folder: (folder / "scene.json").write_text('{"format": 1}'), ValueError, "damaged: it lacks 'layers'"),
-        (lambda folder: (folder / "2_a_dog.png").unlink(), FileNotFoundError, "2_a_dog.png is missing"),
-        (lambda folder: (folder / "2_a_dog.png").write_bytes(b"no picture"), ValueError, "2_a_dog.png is no readable picture"),
-        (lambda folder: cut_short(folder / "2_a_dog.png"), ValueError, "2_a_dog.png is damaged"),
-        (lambda folder: Image.new("L", (24, 16)).save(folder / "global.png"), ValueError, "global.png is L, expected RGB"),
+        (lambda folder: (folder / "2_a_dog.png").unlink(), FileNotFoundError, "there is no picture .*2_a_dog.png"),
+        (lambda folder: (folder / "2_a_dog.png").write_bytes(b"no picture"), ValueError, "2_a_dog.png is no picture of a known format"),
+        (lambda folder: cut_short(folder / "2_a_dog.png"), ValueError, "2_a_dog.png is a damaged picture"),
+        (
+            lambda folder: Image.new("RGB", (16, 24)).save(folder / "global.png"),
+            ValueError,
+            r"global.png is 16x24 .*is 24x16",
+        ),
     ],
 )
 def test_a_damaged_folder_is_named(tmp_path: Path, damage, error: type[Exception], message: str) -> None:

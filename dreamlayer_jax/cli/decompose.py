@@ -9,6 +9,7 @@ from typing import Literal
 import tyro
 
 from dreamlayer_jax.cli.options import MODEL, Model, outside_failures
+from dreamlayer_jax.cli.terminal import say, warn
 from dreamlayer_jax.files import new_folder, require_free
 from dreamlayer_jax.request import check_request
 
@@ -46,7 +47,7 @@ class Decompose:
         require_free(self.out, overwrite=self.overwrite)
         from dreamlayer_jax.picture import read_picture
 
-        picture = read_picture(self.picture)
+        picture = read_picture(self.picture, on_warning=warn)
         from dreamlayer_jax.export.scene_folder import write_scene
 
         image = self.model.load((self.background, *self.foreground)).decompose(
@@ -60,6 +61,6 @@ class Decompose:
         )
         with new_folder(self.out, overwrite=self.overwrite) as temporary:
             write_scene(image, temporary, editor_format=None if self.format == "png" else self.format)
-        print(f"wrote {self.out}; look at {self.out / 'sheet.png'} first")
+        say(f"wrote {self.out}; look at {self.out / 'sheet.png'} first")
 
     failures = staticmethod(outside_failures)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from dreamlayer_jax.cli.options import HARMONIZE, MODEL, Harmonize, Model, numbered, outside_failures
+from dreamlayer_jax.cli.terminal import say, warn
 from dreamlayer_jax.files import new_folder, require_free
 from dreamlayer_jax.request import RequestError
 
@@ -46,7 +47,7 @@ class EditScene:
     format: Literal["png", "psd", "ora"] = "png"
     """psd and ora add a layered scene.psd (Photoshop) or scene.ora (Krita, GIMP) to the folder."""
     model: tyro.conf.OmitArgPrefixes[Model] = MODEL
-    """By default the shipped one that the scene names."""
+    """By default the shipped one that the scene names; any other must be given as --weights."""
 
     def run(self) -> None:
         """Applied in the order of the options above, whatever their order on the command line."""
@@ -56,17 +57,17 @@ class EditScene:
         edits = self.edits()
         require_free(self.out, overwrite=self.overwrite)
         try:
-            image = LayeredImage.load(self.scene)
+            image = LayeredImage.load(self.scene, on_warning=warn)
         except ValueError as error:
             raise RequestError(str(error)) from error
         prompts = [layer.prompt for layer in plan(image, edits)]  # what is wrong with an edit is said before a model is loaded
-        model = self.model.load(prompts, default=image.model)
+        model = self.model.load_for(image.model, prompts)
         edited = model.edit(image, edits, seed=self.seed, harmonize=self.harmonize.window(model))
         from dreamlayer_jax.export.scene_folder import write_scene
 
         with new_folder(self.out, overwrite=self.overwrite) as temporary:
             write_scene(edited, temporary, editor_format=None if self.format == "png" else self.format)
-        print(f"wrote {self.out}; look at {self.out / 'sheet.png'} first")
+        say(f"wrote {self.out}; look at {self.out / 'sheet.png'} first")
 
     def edits(self) -> list[Edit]:
         """The edits asked for. Raises `RequestError` for one that does not read as it should."""

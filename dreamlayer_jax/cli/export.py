@@ -8,6 +8,7 @@ from typing import Literal
 
 import tyro
 
+from dreamlayer_jax.cli.terminal import say, warn
 from dreamlayer_jax.request import RequestError
 
 
@@ -36,11 +37,11 @@ class Export:
             raise RequestError(f"--format is {self.format}, but {self.out} ends in .{promised}; make them agree")
         require_free_file(self.out, overwrite=self.overwrite)
         try:
-            image = LayeredImage.load(self.scene)
+            image = LayeredImage.load(self.scene, on_warning=warn)
         except ValueError as error:
             raise RequestError(str(error)) from error
         write_editor_file(image, self.out, shadow=self.shadow, overwrite=self.overwrite)
-        print(f"wrote {self.out}")
+        say(f"wrote {self.out}")
 
     @staticmethod
     def failures() -> tuple[type[Exception], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,8 +11,9 @@ import tyro
 
 from dreamlayer_jax.cli.options import HARMONIZE, MODEL, Harmonize, Model, numbered, outside_failures
 from dreamlayer_jax.cli.split import split
+from dreamlayer_jax.cli.terminal import say, warn
 from dreamlayer_jax.files import new_folder, require_free
-from dreamlayer_jax.request import MAX_SEED, RequestError, check_request
+from dreamlayer_jax.request import MAX_SEED, RequestError, check_given_size, check_request
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +76,7 @@ class Generate:
                 folder.mkdir(exist_ok=True)
                 write_scene(image, folder, editor_format=None if self.format == "png" else self.format)
         sheets = "sheet.png" if self.count == 1 else f"seed_{self.seed}/sheet.png"
-        print(f"wrote {self.out}; look at {self.out / sheets} first")
+        say(f"wrote {self.out}; look at {self.out / sheets} first")
 
     def _prompts(self) -> tuple[str, tuple[str, ...]]:
         """Background and foregrounds, as given or as split from the sentence."""
@@ -92,13 +94,18 @@ class Generate:
         """The given layers' pixels by number."""
         from dreamlayer_jax.picture import read_layer
 
-        files = dict(numbered("given", text, "N:FILE, such as 0:beach.png", str) for text in self.given)
-        return {number: read_layer(file) for number, file in files.items()}
+        return {number: read_layer(file, on_warning=warn) for number, file in self._given_files().items()}
+
+    def _given_files(self) -> dict[int, str]:
+        return dict(numbered("given", text, "N:FILE, such as 0:beach.png", os.path.expanduser) for text in self.given)
 
     def _images(self, background: str, foregrounds: tuple[str, ...], given: dict[int, np.ndarray]) -> list[LayeredImage]:
         from tqdm import tqdm
 
         model = self.model.load((background, *foregrounds))
+        size = (self.height or model.config.sample_size, self.width or model.config.sample_size)
+        for number, pixels in given.items():
+            check_given_size(self._given_files()[number], pixels, size)
         images = []
         with tqdm(total=self.steps * self.count, desc="denoising", unit="step") as bar:
             for i in range(self.count):
@@ -109,7 +116,7 @@ class Generate:
                         seed=self.seed + i,
                         steps=self.steps,
                         guidance=self.guidance,
-                        size=(self.height or model.config.sample_size, self.width or model.config.sample_size),
+                        size=size,
                         given=given,
                         harmonize=not self.no_harmonize and self.harmonize.window(model),
                         on_step=lambda done, i=i: bar.update(i * self.steps + done - bar.n),

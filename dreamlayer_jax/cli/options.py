@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from dreamlayer_jax.cli.terminal import say, warn
 from dreamlayer_jax.cli.vocabulary import read_vocabulary, warning_for
 from dreamlayer_jax.request import RequestError
 
@@ -52,7 +53,22 @@ class Model:
         for prompt in prompts:
             warning = warning_for(prompt, vocabulary, weights)
             if warning:
-                print(warning, file=sys.stderr)
+                say(warning, sys.stderr)
+        return model
+
+    def load_for(self, made_by: str, prompts: Sequence[str]) -> DreamLayer:
+        """The model for a scene that the model `made_by` made, as its folder says: a name to compare, never an address to load.
+
+        Raises `RequestError` if that is no shipped model and --weights does not say which.
+        """
+        from dreamlayer_jax.weights.where import SHIPPED
+
+        if self.weights is None and made_by not in SHIPPED:
+            named = f"the model {made_by!r}, which is no shipped one" if made_by else "a model that it does not name"
+            raise RequestError(f"the scene was made by {named}; say with --weights where that model is")
+        model = self.load(prompts, default=made_by)
+        if made_by and made_by != model.config.name:
+            warn(f"the scene was made by the model {made_by!r}; it is edited with {model.config.name!r}")
         return model
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 
+from dreamlayer_jax.cli.terminal import say, warn
 from dreamlayer_jax.request import RequestError
 
 KEY_VARIABLE = "DREAMLAYER_PLANNER_KEY"
@@ -21,8 +21,8 @@ def split(sentence: str, *, planner_url: str | None = None, planner_model: str |
     if (planner_url is None) != (planner_model is None):
         raise RequestError("a chat planner needs both --planner-url and --planner-model")
     chat = None if planner_url is None else ChatPlanner(url=planner_url, model=planner_model, key=os.environ.get(KEY_VARIABLE, ""))
-    made = plan(sentence, chat, on_warning=lambda line: print(f"warning: {line}", file=sys.stderr))
-    print(f"background: {made.background}")
+    made = plan(sentence, chat, on_warning=warn)
+    say(f"background: {made.background}")
     for i, prompt in enumerate(made.foregrounds, start=1):
-        print(f"foreground {i}: {prompt}")
+        say(f"foreground {i}: {prompt}")
     return made.background, made.foregrounds

@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 
 from dreamlayer_jax.cli.program import program
+from dreamlayer_jax.cli.terminal import say
 
 VOCABULARY_FILE = "vocabulary.json"
 
@@ -77,11 +78,11 @@ class ShowVocabulary:
 
         vocabulary = read_vocabulary(find_model(self.weights))
         if vocabulary is None:
-            print(f"{self.weights} has no list of words: it reads any prompt")
+            say(f"{self.weights} has no list of words: it reads any prompt")
             return
         for heading, names in (("backgrounds", vocabulary.backgrounds), ("foregrounds", vocabulary.foregrounds)):
-            print(f"{heading}:")
-            print(textwrap.fill(", ".join(sorted(names)), 100, initial_indent="  ", subsequent_indent="  "))
+            say(f"{heading}:")
+            say(textwrap.fill(", ".join(sorted(names)), 100, initial_indent="  ", subsequent_indent="  "))
 
     @staticmethod
     def failures() -> tuple[type[Exception], ...]:

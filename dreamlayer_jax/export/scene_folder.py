@@ -15,27 +15,32 @@ scene.psd or scene.ora        the same for an image editor, if asked for
 from __future__ import annotations
 
 import dataclasses
-import json
+import math
 import re
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from dreamlayer_jax.compositing import from_uint8, to_uint8
 from dreamlayer_jax.export.editor_file import EditorFormat, write_format
 from dreamlayer_jax.export.sheet import contact_sheet
-from dreamlayer_jax.files import SCENE_FILE
+from dreamlayer_jax.files import SCENE_FILE, recover, write_json
 from dreamlayer_jax.layer_axis import Role
+from dreamlayer_jax.picture import PictureError, read_layer, read_map
 from dreamlayer_jax.scene import KeptLatents, Layer, Scene
+from dreamlayer_jax.scene_json import FORMAT, read_scene_json
+from dreamlayer_jax.strict_json import SchemaError
 from dreamlayer_jax.version import __version__
 
-FORMAT = 1
 LATENTS_FILE = "latents.safetensors"
+MAX_CHANNELS = 64
+MAX_KEPT_BYTES = 1 << 30
 
 
 def slug(prompt: str) -> str:
@@ -84,67 +89,88 @@ def write_scene(image: Scene, folder: Path, *, editor_format: EditorFormat | Non
         "latents": None if image.kept is None else LATENTS_FILE,
         "files": sorted([*pictures, *others]),
     }
-    (folder / SCENE_FILE).write_text(json.dumps(scene, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / SCENE_FILE, scene)
 
 
-def read_scene(folder: str | Path) -> Scene:
-    """The image that `write_scene` wrote. Context maps come back as 8 bits stored them.
+def read_scene(folder: str | Path, on_warning: Callable[[str], None] = lambda _: None) -> Scene:
+    """The image that `write_scene` wrote, or that an editor saved its pictures of again. Context maps come back as 8 bits stored them.
+
+    `on_warning` is told of a foreground that has lost its alpha, and so covers everything behind it.
 
     Raises `FileNotFoundError` if the folder or a file that it names is missing, `ValueError` if one is damaged.
     """
     folder = Path(folder)
+    recover(folder)
+    scene = read_scene_json(folder)
     path = folder / SCENE_FILE
+    for key, value in (("size", scene.size), ("context_size", scene.context_size), ("global", scene.whole), ("seed", scene.seed)):
+        if value is None:
+            raise SchemaError(f"{path} is damaged: it lacks {key!r}")
+    maps = []
+    for i, entry in enumerate(scene.layers[1:], start=1):
+        if entry.context is None:
+            raise SchemaError(f"{path} is damaged: it lacks 'layers.{i}.context'")
+        (height, width), (map_height, map_width) = scene.size, scene.context_size
+        maps.append(read_map(folder / entry.context, scene.size)[:: height // map_height, :: width // map_width])
+    try:
+        return Scene(
+            layers=tuple(
+                Layer(
+                    prompt=entry.prompt,
+                    role=Role[(entry.role or ("foreground" if i else "background")).upper()],
+                    rgba_straight=read_layer(folder / entry.file, scene.size, on_warning if i else lambda _: None),
+                )
+                for i, entry in enumerate(scene.layers)
+            ),
+            global_rgb=_rgb(folder / scene.whole, scene.size),
+            context_maps=from_uint8(np.stack(maps)) if maps else np.zeros((0, *scene.context_size), np.float32),
+            seed=scene.seed,
+            settings=scene.settings,
+            model=scene.model,
+            composite_rgb=_rgb(folder / scene.composite, scene.size) if scene.composite else None,
+            kept=_kept(folder / scene.latents, len(scene.layers), scene.size) if scene.latents else None,
+        )
+    except (SchemaError, PictureError):
+        raise
+    except ValueError as error:
+        raise SchemaError(f"{path}: {error}") from error
+
+
+def _rgb(path: Path, size: tuple[int, int]) -> np.ndarray:
+    return read_layer(path, size)[..., :3]
+
+
+def _kept(path: Path, layers: int, size: tuple[int, int]) -> KeptLatents:
+    """The latents, if what the file's header says is a scene's of so many layers and of this size."""
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} is no scene folder: it has no {SCENE_FILE}")
+        raise FileNotFoundError(f"{path} is missing, though {SCENE_FILE} names it" if not path.exists() else f"{path} is no regular file")
     try:
-        scene = json.loads(path.read_text(encoding="utf-8"))
-        if scene["format"] != FORMAT:
-            raise ValueError(f"format {scene['format']}, this version reads format {FORMAT}")
-        return _assemble(scene, folder)
-    except KeyError as error:
-        raise ValueError(f"{path} is damaged: it lacks {error}") from error
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+        with safe_open(path, framework="numpy") as opened:
+            names = sorted(opened.keys())
+            if names != ["clean", "states", "t"]:
+                raise ValueError(f"it holds {', '.join(names)[:80]}; expected is clean, states, t")
+            parts = {name: opened.get_slice(name) for name in names}
+            shapes, types = ({name: call(part) for name, part in parts.items()} for call in (_shape, lambda part: part.get_dtype()))
+            if types != {"clean": "F32", "states": "F32", "t": "I32"}:
+                raise ValueError(f"it holds {types}; expected are F32, F32 and I32")
+            clean, steps = shapes["clean"], shapes["t"]
+            if len(clean) != 4 or len(steps) != 1 or shapes["states"] != (*steps, *clean):
+                raise ValueError(f"t {steps}, states {shapes['states']} and clean {clean} do not fit together")
+            if clean[0] != layers + 1:
+                raise ValueError(f"it holds latents of {clean[0]} layers; the scene's {layers} and its global picture are {layers + 1}")
+            if not all(1 <= side <= max(size) for side in clean[1:3]) or not 1 <= clean[3] <= MAX_CHANNELS:
+                raise ValueError(f"its latents are {clean[1]}x{clean[2]}x{clean[3]}, too many for a scene of {size[0]}x{size[1]} pixels")
+            if 4 * math.prod(shapes["states"]) > MAX_KEPT_BYTES:
+                raise ValueError(f"its states are more than {MAX_KEPT_BYTES >> 20} MiB")
+            kept = KeptLatents(**{name: opened.get_tensor(name) for name in names})
+    except (SafetensorError, ValueError, OSError) as error:
+        raise SchemaError(f"{path} is damaged: {error}") from error
+    if not (np.isfinite(kept.states).all() and np.isfinite(kept.clean).all()):
+        raise SchemaError(f"{path} holds latents that are not finite: the scene must be made again")
+    if len(kept.t) and (kept.t.min() < 0 or (np.diff(kept.t) >= 0).any()):
+        raise SchemaError(f"{path}: its timesteps do not go down to 0")
+    return kept
 
 
-def _assemble(scene: dict[str, Any], folder: Path) -> Scene:
-    layers = tuple(
-        Layer(prompt=entry["prompt"], role=Role[entry["role"].upper()], rgba_straight=_pixels(folder / entry["file"], "RGBA"))
-        for entry in scene["layers"]
-    )
-    (height, width), (map_height, map_width) = scene["size"], scene["context_size"]
-    maps = [_pixels(folder / entry["context"], "L")[:: height // map_height, :: width // map_width] for entry in scene["layers"][1:]]
-    return Scene(
-        layers=layers,
-        global_rgb=_pixels(folder / scene["global"], "RGB"),
-        context_maps=from_uint8(np.stack(maps)) if maps else np.zeros((0, map_height, map_width), np.float32),
-        seed=scene["seed"],
-        settings=scene["settings"],
-        model=scene["model"],
-        composite_rgb=_pixels(folder / scene["composite"], "RGB") if scene.get("composite") else None,
-        kept=_kept(folder / scene["latents"]) if scene.get("latents") else None,
-    )
-
-
-def _kept(path: Path) -> KeptLatents:
-    try:
-        return KeptLatents(**load(path.read_bytes()))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is missing, though {SCENE_FILE} names it") from None
-    except (SafetensorError, TypeError) as error:
-        raise ValueError(f"{path.name} is damaged: {error}") from error
-
-
-def _pixels(path: Path, mode: str) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            if image.mode != mode:
-                raise ValueError(f"{path.name} is {image.mode}, expected {mode}")
-            return np.asarray(image)
-    except (UnidentifiedImageError, SyntaxError) as error:
-        raise ValueError(f"{path.name} is no readable picture") from error
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is missing, though {SCENE_FILE} names it") from None
-    except OSError as error:
-        raise ValueError(f"{path.name} is damaged: {error}") from error
+def _shape(part: Any) -> tuple[int, ...]:
+    return tuple(part.get_shape())

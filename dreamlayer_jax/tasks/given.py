@@ -12,7 +12,7 @@ from dreamlayer_jax.compositing import from_uint8, over_grey
 from dreamlayer_jax.diffusion.encode import encode_pictures
 from dreamlayer_jax.diffusion.generate import KnownLatents
 from dreamlayer_jax.model import Model
-from dreamlayer_jax.request import RequestError
+from dreamlayer_jax.request import RequestError, check_given_size
 
 Given = Mapping[int, UInt8[np.ndarray, "h w 4"]]
 
@@ -31,8 +31,7 @@ def known_latents(model: Model, given: Given, k: int, size: tuple[int, int]) -> 
     for number, pixels in given.items():
         if not 0 <= number < k:
             raise RequestError(f"layer {number} is given; the scene has layers 0 to {k - 1}")
-        if pixels.shape != (*size, 4) or pixels.dtype != np.uint8:
-            raise RequestError(f"given layer {number} is {pixels.dtype} {pixels.shape}; expected is uint8 {(*size, 4)}")
+        check_given_size(f"given layer {number}", pixels, size)
         if number == 0 and not (pixels[..., 3] == 255).all():
             raise RequestError("the given background has transparent pixels; a background is opaque")
     numbers = sorted(given)

@@ -74,7 +74,7 @@ def test_what_is_wrong_is_named(folder, tmp_path):
         FolderSource(tmp_path / "empty")
 
     Image.new("RGB", (16, 16)).save(folder / "global.png")
-    with pytest.raises(ValueError, match="differ in size"):
+    with pytest.raises(ValueError, match=r"global\.png is 16x16|differ in size"):
         source[0]
     (folder / "1.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"1\.png"):
@@ -84,10 +84,10 @@ def test_what_is_wrong_is_named(folder, tmp_path):
     with pytest.raises(ValueError, match=r"0\.png is the background and must be opaque"):
         source[0]
     edit(folder, layers=[{"prompt": "a beach", "file": "0.png"}, {"prompt": "a dog"}])
-    with pytest.raises(ValueError, match='layer 1 needs a "prompt" and a "file"'):
+    with pytest.raises(ValueError, match=r"scene\.json is damaged: it lacks 'layers.1.file'"):
         source[0]
     edit(folder, layers=[])
-    with pytest.raises(ValueError, match='needs "layers"'):
+    with pytest.raises(ValueError, match=r"scene\.json: layers is \[\]; list should have at least 1 item"):
         source[0]
     (folder / "scene.json").write_text("{")
     with pytest.raises(ValueError, match="is not JSON"):

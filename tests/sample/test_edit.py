@@ -113,7 +113,7 @@ def test_given_layers_stay_and_pictures_need_not_be_square(tiny_folder: Path) ->
         model.generate(**{**asked, "size": (16, 20)})
     with pytest.raises(RequestError, match="layer 5"):
         model.generate(**asked, given={5: background})
-    with pytest.raises(RequestError, match=r"expected is uint8 \(16, 32, 4\)"):
+    with pytest.raises(RequestError, match=r"given layer 1 is 32x8 pixels .*, and the scene is 32x16: resize it to that"):
         model.generate(**asked, given={1: background[:8]})
     see_through = background.copy()
     see_through[0, 0, 3] = 0

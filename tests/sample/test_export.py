@@ -66,9 +66,13 @@ def test_a_file_that_is_there_needs_overwrite(sample, folder: Path, tmp_path: Pa
         (None, ("--out", "a.psd", "--format", "ora"), "--format is ora, but a.psd ends in .psd; make them agree"),
         (None, ("--out", "a.psd", "--shadow"), "the scene has no harmonised composite"),
         (lambda folder: (folder / "scene.json").unlink(), ("--out", "a.psd"), "no scene folder: it has no scene.json"),
-        (lambda folder: (folder / "1_a_dog.png").unlink(), ("--out", "a.psd"), "1_a_dog.png is missing"),
-        (lambda folder: (folder / "1_a_dog.png").write_bytes(b"no"), ("--out", "a.psd"), "1_a_dog.png is no readable picture"),
-        (lambda folder: (folder / "scene.json").write_text('{"format": 1, "layers": 5}'), ("--out", "a.psd"), "scene.json cannot be read"),
+        (lambda folder: (folder / "1_a_dog.png").unlink(), ("--out", "a.psd"), "there is no picture"),
+        (lambda folder: (folder / "1_a_dog.png").write_bytes(b"no"), ("--out", "a.psd"), "1_a_dog.png is no picture of a known format"),
+        (
+            lambda folder: (folder / "scene.json").write_text('{"format": 1, "layers": 5}'),
+            ("--out", "a.psd"),
+            "scene.json: layers is 5; input",
+        ),
     ],
 )
 def test_what_cannot_be_exported(
