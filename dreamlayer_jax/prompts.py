@@ -30,6 +30,21 @@ class TokenBatch:
     words: Int[np.ndarray, "k b"]
 
 
+def token_ids(tokenizer: Any, prompt: str) -> list[int]:
+    """[SOS], the prompt's tokens, [EOS].
+
+    A learned word of several vectors is one token to the tokenizer, followed in its table by `word_1`, `word_2`, …: it becomes all of them.
+    """
+    learned = tokenizer.get_added_vocab()
+    words = {token: word for word, token in learned.items()}
+    ids = []
+    for token in tokenizer(prompt, add_special_tokens=True)["input_ids"]:
+        ids.append(token)
+        while token in words and learned.get(f"{words[token]}_{ids[-1] - token + 1}") == ids[-1] + 1:
+            ids.append(ids[-1] + 1)
+    return ids
+
+
 def tokenize(tokenizer: Any, prompts: Sequence[Sequence[str]], length: int, windows: int = 1) -> TokenBatch:
     """Token ids of prompts.
 
@@ -43,7 +58,7 @@ def tokenize(tokenizer: Any, prompts: Sequence[Sequence[str]], length: int, wind
         PromptError: a prompt does not fit into the text tower, or the words of one scene's layers together into S − 2 tokens.
     """
     flat = [prompt for row in prompts for prompt in row]
-    encoded = [tokenizer(prompt, add_special_tokens=True)["input_ids"] for prompt in flat]
+    encoded = [token_ids(tokenizer, prompt) for prompt in flat]
     ids = np.full((len(flat), length), tokenizer.pad_token_id, np.int32)
     for row, tokens in zip(ids, encoded, strict=True):
         row[: min(len(tokens), length)] = tokens[:length]

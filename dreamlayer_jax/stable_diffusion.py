@@ -24,14 +24,19 @@ from dreamlayer_jax.model import Model
 from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.models.text_encoder import CLIPTextModel
 from dreamlayer_jax.models.unet import UNet2DCondition
+from dreamlayer_jax.prompts import token_ids
 from dreamlayer_jax.request import check_size
 
 
 def encode_prompt(model: Model, prompts: Sequence[str]) -> Float[Array, "b t d"]:
     """The text tower's output for each prompt, cut or padded to the tower's length; what `predict_noise` takes as context."""
     length = model.config.text.max_position_embeddings
-    encoded = model.tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True)
-    return _encode_ids(model.config, model.params["text_encoder"], np.asarray(encoded["input_ids"], np.int32))
+    ids = np.full((len(prompts), length), model.tokenizer.pad_token_id, np.int32)
+    for row, prompt in zip(ids, prompts, strict=True):
+        *words, end = token_ids(model.tokenizer, prompt)
+        cut = [*words[: length - 1], end]
+        row[: len(cut)] = cut
+    return _encode_ids(model.config, model.params["text_encoder"], ids)
 
 
 def encode_image(model: Model, rgb: UInt8[np.ndarray, "b H W 3"]) -> Float[Array, "b h w c"]:

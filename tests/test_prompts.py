@@ -22,6 +22,9 @@ class OneTokenAWord:
         assert add_special_tokens
         return {"input_ids": [1, *(len(word) + 2 for word in text.split()), 2]}
 
+    def get_added_vocab(self) -> dict[str, int]:
+        return {}
+
 
 @pytest.fixture(scope="module")
 def encoded() -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dreamlayer_jax.models.params import ParamPath, Params
 from dreamlayer_jax.weights.files.causes import likely_cause
-from dreamlayer_jax.weights.files.errors import WeightsError
+from dreamlayer_jax.weights.files.errors import mismatch
 from dreamlayer_jax.weights.files.names import from_torch, key_of, modern_key, to_torch, torch_shape
 from dreamlayer_jax.weights.files.tensor_files import load_safetensors, shape_of
 
@@ -82,17 +82,17 @@ def require(fits: Mapping[str, Fit], source: str = "the weights are") -> None:
     wrong = {where: one for where, one in fits.items() if one.missing or one.unused or one.misshaped}
     if not wrong:
         return
-    cause = next(filter(None, (likely_cause(one.tensors) for one in wrong.values())), "check that file and configuration belong together")
-    lines = [f"{source} not of this model; {cause}"]
-    for where, one in wrong.items():
+    cause = next(filter(None, (likely_cause(one.tensors) for one in wrong.values())), None)
+    groups = [
+        (title, keys)
+        for where, one in wrong.items()
         for title, keys in (
             (f"missing from {where}", one.missing),
             (f"in {where}, not used by the model", one.unused),
             (f"in {where}, of another shape", one.misshaped),
-        ):
-            if keys:
-                lines += [f"{title} ({len(keys)}):", *(f"  {key}" for key in keys)]
-    raise WeightsError("\n".join(lines))
+        )
+    ]
+    raise mismatch(f"{source} not of this model; {cause or 'check that file and configuration belong together'}", groups, known=bool(cause))
 
 
 def read(fitted: Fit, dtype: Any = np.float32, put: Callable[[np.ndarray], Any] = lambda array: array) -> Params:

@@ -35,17 +35,22 @@ class Index:
 
 
 class TensorFiles(Mapping[str, np.ndarray]):
-    """All tensors of one file or of several shards, in their own dtype (bfloat16 by `ml_dtypes`). Opening reads headers alone."""
+    """All tensors of one file or of several shards, in their own dtype (bfloat16 by `ml_dtypes`). Opening reads headers alone.
+
+    `metadata` is what the program that wrote them noted beside the tensors.
+    """
 
     def __init__(self, *files: str | Path) -> None:
         self._file: dict[str, str | Path] = {}
         self._shape: dict[str, tuple[int, ...]] = {}
+        self.metadata: dict[str, str] = {}
         for file in files:
             refuse_pickle(file)
             if Path(file).exists() and not Path(file).is_file():  # a FIFO would be waited for
                 raise WeightsError(f"{file} is no regular file; give the path of a .safetensors file")
             try:
                 with safe_open(file, framework="numpy") as opened:
+                    self.metadata |= opened.metadata() or {}
                     shapes = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118  (not a mapping)
             except FileNotFoundError:
                 raise WeightsError(f"there is no weight file {file}; give the path of a .safetensors file") from None
