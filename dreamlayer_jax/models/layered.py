@@ -51,11 +51,6 @@ def trained_copy(params: Params) -> ParamPath | None:
     return next((path for path in flat if is_copy(path) and not np.array_equal(flat[path], flat[copied(path)])), None)
 
 
-def copied(path: ParamPath) -> ParamPath:
-    """Where the base has what a role has a copy of at `path`."""
-    return tuple(re.sub(f"({'|'.join(OF_A_ROLE)})$", "", part) for part in path)
-
-
 def is_trained(path: ParamPath) -> bool:
     """Whether DreamLayer trains the parameter at `path` (paper §2): both K/V sets of the UNet and all that it adds."""
     return is_added(path) or (path[0] == "unet" and path[-2] in KEYS_AND_VALUES)

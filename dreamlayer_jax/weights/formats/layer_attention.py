@@ -26,7 +26,7 @@ from dreamlayer_jax.models.attention_sites import AttentionSite, attention_sites
 from dreamlayer_jax.models.layered import is_copy, trained_copy
 from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.weights.files.causes import likely_cause, misplaced
-from dreamlayer_jax.weights.files.errors import WeightsError
+from dreamlayer_jax.weights.files.errors import WeightsError, mismatch
 from dreamlayer_jax.weights.files.tensor_files import load_safetensors, shape_of
 
 PROJECTIONS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out_0": "to_out"}  # ours, the file's
@@ -169,11 +169,8 @@ def _require_all(file: Path, tensors: Mapping[str, np.ndarray], expected: Mappin
         return
     if len(misshaped) > len(expected) / 2:
         raise WeightsError(f"{file} was made for another base: {misshaped[0]}, and {len(misshaped) - 1} more")
-    lines = [f"{file} is not the whole of LayerDiffusion's attention for Stable Diffusion 1.5; download it again"]
-    for title, keys in (("missing", missing), ("not used", unused), ("of another shape", misshaped)):
-        if keys:
-            lines += [f"{title} ({len(keys)}):", *(f"  {key}" for key in keys)]
-    raise WeightsError("\n".join(lines))
+    cause = f"{file} is not the whole of LayerDiffusion's attention for Stable Diffusion 1.5; download it again"
+    raise mismatch(cause, (("missing", missing), ("not used", unused), ("of another shape", misshaped)))
 
 
 def _numbers(tensors: Mapping[str, np.ndarray], pattern: str) -> set[int]:

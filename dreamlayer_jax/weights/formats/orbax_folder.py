@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.models.init import networks_of, param_shapes
 from dreamlayer_jax.models.params import ParamPath, Params
-from dreamlayer_jax.weights.files.errors import WeightsError
+from dreamlayer_jax.weights.files.errors import WeightsError, mismatch
 
 TREE = "_METADATA"  # what Orbax writes into the folder that holds a tree's arrays
 
@@ -71,9 +71,6 @@ def _require(checkpoint: Path, found: Mapping[ParamPath, Any], expected: Mapping
         for path, leaf in expected.items()
         if path in found and tuple(found[path].shape) != leaf.shape
     ]
-    lines = []
-    for title, paths in (("missing", missing), ("not used by the model", unused), ("of another shape", misshaped)):
-        if paths:
-            lines += [f"{title} ({len(paths)}):", *(f"  {path}" for path in sorted(paths))]
-    if lines:
-        raise WeightsError("\n".join([f"the Orbax checkpoint {checkpoint} and its config.json do not belong together", *lines]))
+    groups = (("missing", sorted(missing)), ("not used by the model", sorted(unused)), ("of another shape", sorted(misshaped)))
+    if missing or unused or misshaped:
+        raise mismatch(f"the Orbax checkpoint {checkpoint} and its config.json do not belong together", groups)
