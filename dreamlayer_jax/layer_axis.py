@@ -65,8 +65,8 @@ class LayerContext:
 
 def roles(layers: int) -> Int[Array, " l"]:
     """Roles of a layer batch of `layers` images: background, foregrounds, global."""
-    if layers < 3:
-        raise ValueError(f"a layer batch of {layers} images has no foreground; it needs background, at least one foreground and global")
+    if layers < 2:
+        raise ValueError(f"a layer batch of {layers} images has no layer; it needs at least a background and global")
     return jnp.array([Role.BACKGROUND] + [Role.FOREGROUND] * (layers - 2) + [Role.GLOBAL], dtype=jnp.int32)
 
 

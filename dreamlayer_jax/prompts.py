@@ -23,11 +23,28 @@ class PromptError(ValueError):
 
 
 @flax.struct.dataclass
+class Sentence:
+    """The prompts of a scene as one sentence, for a global layer that nobody trained: foregrounds far to near, then the background."""
+
+    ids: Int[np.ndarray, "b t"]
+    start: Int[np.ndarray, "k b"]
+    """Where each layer's words begin."""
+
+
+@flax.struct.dataclass
 class TokenBatch:
     """Token ids of the prompts of k layers, and how many of them are words."""
 
     ids: Int[np.ndarray, "k b t"]
     words: Int[np.ndarray, "k b"]
+    sentence: Sentence | None = None
+    """None: the global prompt is made of the layers' encoded words."""
+
+    def only(self, layer: int) -> TokenBatch:
+        """One layer's tokens, beside the whole sentence."""
+        one = slice(layer, layer + 1)
+        sentence = self.sentence and self.sentence.replace(start=self.sentence.start[one])
+        return TokenBatch(self.ids[one], self.words[one], sentence)
 
 
 def token_ids(tokenizer: Any, prompt: str) -> list[int]:
@@ -45,7 +62,7 @@ def token_ids(tokenizer: Any, prompt: str) -> list[int]:
     return ids
 
 
-def tokenize(tokenizer: Any, prompts: Sequence[Sequence[str]], length: int, windows: int = 1) -> TokenBatch:
+def tokenize(tokenizer: Any, prompts: Sequence[Sequence[str]], length: int, windows: int = 1, *, as_sentence: bool = False) -> TokenBatch:
     """Token ids of prompts.
 
     Args:
@@ -53,6 +70,7 @@ def tokenize(tokenizer: Any, prompts: Sequence[Sequence[str]], length: int, wind
         prompts: one row a layer (background first), one prompt a scene.
         length: the token count of the text tower.
         windows: S / length, where S is the token count of the global prompt.
+        as_sentence: the global prompt is encoded whole, as a sentence; it then has one window.
 
     Raises:
         PromptError: a prompt does not fit into the text tower, or the words of one scene's layers together into S − 2 tokens.
@@ -74,7 +92,30 @@ def tokenize(tokenizer: Any, prompts: Sequence[Sequence[str]], length: int, wind
             f"the prompts of one scene have {words[:, scene].sum()} tokens together ({counts}); "
             f"the global prompt holds {most}. Use fewer words."
         )
-    return TokenBatch(ids.reshape(*shape, length), words)
+    rows = [encoded[i : i + shape[1]] for i in range(0, len(flat), shape[1])]
+    sentence = _sentence(tokenizer, prompts, rows, length) if as_sentence else None
+    return TokenBatch(ids.reshape(*shape, length), words, sentence)
+
+
+def _sentence(tokenizer: Any, prompts: Sequence[Sequence[str]], encoded: Sequence[Sequence[list[int]]], length: int) -> Sentence:
+    """Of every scene's prompts; `encoded` are their tokens with [SOS] and [EOS]."""
+    _, *comma, _ = tokenizer(",", add_special_tokens=True)["input_ids"]
+    layers, scenes = len(prompts), len(prompts[0])
+    ids, start = np.full((scenes, length), tokenizer.pad_token_id, np.int32), np.zeros((layers, scenes), np.int32)
+    for scene in range(scenes):
+        row = [encoded[0][scene][0]]
+        for layer in (*range(1, layers), 0):
+            row += comma if len(row) > 1 else []
+            start[layer, scene] = len(row)
+            row += encoded[layer][scene][1:-1]
+        if len(row) >= length:
+            together = ", ".join(prompts[layer][scene] for layer in (*range(1, layers), 0))
+            raise PromptError(
+                f"the prompts of one scene are {len(row) - 1} tokens as one sentence, {together!r}; the text tower reads {length - 2}. "
+                "Use fewer words."
+            )
+        ids[scene, : len(row) + 1] = [*row, encoded[0][scene][-1]]
+    return Sentence(ids, start)
 
 
 def word_mask(words: Int[Array, "*n"], length: int) -> Bool[Array, "*n t"]:
@@ -112,6 +153,7 @@ def layer_contexts(
     layer_assign: Float[Array, "slots d"],
     valid: Bool[Array, "k b"] | None = None,
     windows: int = 1,
+    sentence: tuple[Float[Array, "b t d"], Int[Array, "k b"]] | None = None,
 ) -> LayerContext:
     """The `LayerContext` of a whole layer batch (leading axis l = k + 1) from the encoded layer prompts.
 
@@ -122,6 +164,7 @@ def layer_contexts(
         layer_assign: the learned embedding of each layer slot.
         valid: False for padded layers; nothing is padded by default.
         windows: S / t; over 1, the layers' own prompts get a tail that nothing attends to.
+        sentence: text tower output of the scene's `Sentence`, and where each layer's words begin in it.
     """
     k, b, length, _ = encoded.shape
     if k > layer_assign.shape[0]:
@@ -129,8 +172,13 @@ def layer_contexts(
         raise PromptError(f"{k - 1} foregrounds given; this model knows {most} at most")
     words = words if valid is None else jnp.where(valid, words, 0)
     layers = encoded + layer_assign[:k, None, None, :]
-    whole, span = global_prompt(layers, words, empty, windows)
     total_length = length * windows
+    if sentence is None:
+        whole, span = global_prompt(layers, words, empty, windows)
+    else:
+        whole, start = sentence[0], jnp.asarray(sentence[1])[..., None]
+        position = jnp.arange(length)[None, None]
+        span = (position >= start) & (position < start + words[..., None])
     nothing = jnp.zeros((1, b, total_length), bool)
     layers = jnp.pad(layers, ((0, 0), (0, 0), (0, total_length - length), (0, 0)))
     reach = jnp.where(jnp.arange(k + 1) < k, length, total_length)[:, None, None]

@@ -69,8 +69,9 @@ def test_roles() -> None:
     np.testing.assert_array_equal(roles(5), [Role.BACKGROUND, Role.FOREGROUND, Role.FOREGROUND, Role.FOREGROUND, Role.GLOBAL])
     np.testing.assert_array_equal(is_global(5), np.asarray(roles(5)) == Role.GLOBAL)
     np.testing.assert_array_equal(is_layer(5), np.asarray(roles(5)) != Role.GLOBAL)
-    with pytest.raises(ValueError, match="2 images has no foreground"):
-        roles(2)
+    np.testing.assert_array_equal(roles(2), [Role.BACKGROUND, Role.GLOBAL])
+    with pytest.raises(ValueError, match="1 images has no layer"):
+        roles(1)
 
 
 @pytest.mark.parametrize("xp", [np, jnp])

@@ -136,3 +136,35 @@ def test_a_longer_global_prompt_holds_more_and_leaves_the_layers_as_they_were() 
     assert layer_contexts(layers, tokens.words - 2, empty, np.zeros((2, 3), np.float32)).keep is None
     with pytest.raises(PromptError, match="reads 4"):
         tokenize(OneTokenAWord(), [["a bee sun sea sky"], ["a"]], 6, windows=2)
+
+
+def test_a_sentence_holds_every_layers_words_where_it_says() -> None:
+    tokens = tokenize(OneTokenAWord(), [["a bee", "sea"], ["two red apples", "a"]], 10, as_sentence=True)
+    np.testing.assert_array_equal(tokens.sentence.ids, [[1, 5, 5, 8, 3, 3, 5, 2, 2, 2], [1, 3, 3, 5, 2, 2, 2, 2, 2, 2]])
+    for layer in range(2):
+        for scene in range(2):
+            start, words = tokens.sentence.start[layer, scene], tokens.words[layer, scene]
+            inside = tokens.sentence.ids[scene, start : start + words]
+            np.testing.assert_array_equal(inside, tokens.ids[layer, scene, 1 : words + 1])
+    one = tokens.only(1)
+    np.testing.assert_array_equal(one.ids, tokens.ids[1:])
+    np.testing.assert_array_equal(one.sentence.start, [[1, 1]])
+    np.testing.assert_array_equal(one.sentence.ids, tokens.sentence.ids)
+
+
+def test_a_sentence_that_is_too_long_is_refused() -> None:
+    assert tokenize(OneTokenAWord(), [["a bee"], ["two apples"]], 7, as_sentence=True).sentence.ids[0, -1] == 2
+    with pytest.raises(PromptError, match="5 tokens as one sentence, 'two apples, a bee'; the text tower reads 4"):
+        tokenize(OneTokenAWord(), [["a bee"], ["two apples"]], 6, as_sentence=True)
+
+
+def test_contexts_of_a_sentence(encoded) -> None:
+    layers, empty = encoded
+    sentence = np.random.default_rng(2).normal(size=(B, T, D)).astype(np.float32)
+    start = np.array([[5, 6], [1, 1], [4, 2]])
+    contexts = layer_contexts(layers, WORDS, empty, np.zeros((K, D), np.float32), sentence=(sentence, start))
+    np.testing.assert_array_equal(contexts.prompt[-1], sentence)
+    for layer in range(K):
+        for scene in range(B):
+            span = np.flatnonzero(contexts.span[layer, scene])
+            np.testing.assert_array_equal(span, start[layer, scene] + np.arange(WORDS[layer, scene]))

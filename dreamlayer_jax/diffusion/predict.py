@@ -16,7 +16,7 @@ from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.models.text_encoder import CLIPTextModel
 from dreamlayer_jax.models.unet import UNet2DCondition, UNetOutput
 from dreamlayer_jax.place import Place
-from dreamlayer_jax.prompts import layer_contexts
+from dreamlayer_jax.prompts import Sentence, layer_contexts
 
 
 def encode_layers(
@@ -26,13 +26,16 @@ def encode_layers(
     words: Int[Array, "k b"],
     empty_ids: Int[Array, " t"],
     valid: Bool[Array, "k b"] | None = None,
+    sentence: Sentence | None = None,
 ) -> LayerContext:
     """Token ids of the layers' prompts to the `LayerContext` of the layer batch (paper §2). Needs "text_encoder" and "layer_assign"."""
     k, b, length = ids.shape
-    flat = jnp.concatenate([jnp.asarray(ids).reshape(k * b, length), jnp.asarray(empty_ids)[None]])
+    more = jnp.asarray(empty_ids)[None] if sentence is None else jnp.concatenate([sentence.ids, jnp.asarray(empty_ids)[None]])
+    flat = jnp.concatenate([jnp.asarray(ids).reshape(k * b, length), more])
     encoded = CLIPTextModel(config.text).apply({"params": params["text_encoder"]}, flat)
-    layers = encoded[:-1].reshape(k, b, length, -1)
-    return layer_contexts(layers, words, encoded[-1], params["layer_assign"]["embedding"], valid, config.layered.prompt_windows)
+    layers = encoded[: k * b].reshape(k, b, length, -1)
+    whole = None if sentence is None else (encoded[k * b : -1], sentence.start)
+    return layer_contexts(layers, words, encoded[-1], params["layer_assign"]["embedding"], valid, config.layered.prompt_windows, whole)
 
 
 def predict(

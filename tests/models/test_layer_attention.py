@@ -78,7 +78,7 @@ def test_one_attention(name: str, frames: int, with_control: bool) -> None:
     )  # fmt: skip
     layered = LayeredConfig(foreground_kv=False, layer_shared=False, guided=False, layer_attention=config)
 
-    @partial(jax.vmap, axis_name="layer")
+    @partial(jax.vmap, axis_name=LAYER[0])
     def one_layer(h: Any, layer: Any, control: Any) -> Any:
         collections = {"params": params} | ({} if control is None else {"control": control})
         return Attention(HEADS, layered, LAYER).apply(collections, h, None if name == "attn1" else layer.prompt, layer)[0]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -23,9 +25,11 @@ from dreamlayer_jax.layer_axis import LayerContext, Role
 from dreamlayer_jax.models.control import Control
 from dreamlayer_jax.models.unet import UNet2DCondition
 from dreamlayer_jax.weights.files.convert import to_params
+from dreamlayer_jax.weights.files.tensor_files import load_safetensors
 from dreamlayer_jax.weights.formats.layer_attention import add_layer_attention
 
 HEADS, WIDE, WORDS, SIDE, B = 4, 20, 7, 8, 2
+log = logging.getLogger(__name__)
 UNET = UNetConfig(
     block_out_channels=(16, 16), cross_attention=(True, False), layers_per_block=1, num_attention_heads=HEADS, cross_attention_dim=WIDE,
     norm_num_groups=8,
@@ -197,3 +201,39 @@ def test_the_middle_block_is_last(compared) -> None:
         return {re.sub(r"(?<=layers\.)\d+", lambda i: str(moved[int(i[0])]), key): value for key, value in tensors.items()}
 
     assert compared("transparent_attn", misread=middle_before_up) > 1e-2
+
+
+@pytest.mark.slow
+def test_at_full_size(tmp_path, layer_attention_file, plain_model) -> None:
+    """bg2fg steered by a picture, Stable Diffusion 1.5's UNet, 64×64 latents; both memory and time are PyTorch's for the most part."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
+    unet = unet.to_empty(device="cpu").eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in unet.named_parameters():
+            parameter.normal_(generator=generator)
+            if parameter.ndim > 1:
+                parameter.mul_(parameter[0].numel() ** -0.5)
+            else:
+                parameter.mul_(0.3).add_(1.0 if name.endswith("weight") else 0.0)
+    full = UNetConfig()
+    file = tmp_path / "layer_sd15_bg2fg.safetensors"
+    save_file(layer_attention_file(full, "bg2fg", rank=256, widths=(32, 64, 128, 256), dtype=np.float16), file)
+    assert len(load_safetensors(file)) == 1180  # as the published file has
+    given = inputs(2, side=64, b=1, wide=768, words=77, t=np.array([500]))
+    given = dataclasses.replace(given, z=given.z[:, 1:], t=given.t[1:], prompt=given.prompt[:, 1:])
+    tensors = {key: np.asarray(value) for key, value in load_safetensors(file).items()}
+    assert sum(value.size for value in tensors.values()) == 281_425_568
+    expected = Reference(unet)(tensors, 2, given.z, given.t, given.prompt, given.picture_pm1)
+    del tensors
+    config = dataclasses.replace(plain_model.config, unet=full, layered=LayeredConfig(context_map=False, guided=False, foreground_kv=False))
+    shapes = jax.eval_shape(UNet2DCondition(full).init, jax.random.key(0), given.z[0], given.t, given.prompt[0])["params"]
+    base = {key: value.numpy() for key, value in unet.state_dict().items()}
+    config, params = add_layer_attention(config, {"unet": to_params(base, shapes)}, file)
+    del base, unet
+    optimised = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 3})
+    error = np.abs(ours(config, params, given, True, lambda function, *args: optimised(function)(*args)) - expected).max()
+    error /= np.sqrt(np.mean(expected**2))
+    log.info("UNet with bg2fg and its picture, 64x64 latents, two frames: %.1e", error)
+    assert error <= 1e-4
