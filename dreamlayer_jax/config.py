@@ -232,6 +232,7 @@ class LayeredConfig:
     context_layers: int = 2  # N context-aware layers, Eq. 5
     context_width: int = 128
     layer_shared: bool = True  # LSSA's joint keys and values, Eq. 10-11
+    one_way: bool = False  # of LSSA: the global layer sees all layers, and they see themselves alone; an experiment for untrained models
     guided: bool = True  # LSSA's Eq. 9, for t >= t_guided
     t_guided: int = 850  # T_G
     same_noise: bool = False  # all layers of a scene start from (and are trained with) the same noise, §9

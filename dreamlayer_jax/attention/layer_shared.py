@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from dreamlayer_jax.attention.core import attention
 from dreamlayer_jax.attention.ring import ring_attention
-from dreamlayer_jax.layer_axis import ON_DEVICES, AxisNames, LayerContext, Role, from_global, gather, gather_local, own
+from dreamlayer_jax.layer_axis import ON_DEVICES, AxisNames, LayerContext, Role, as_one_batch, from_global, gather, gather_local, own
 
 
 def guide_by_global(
@@ -54,3 +54,21 @@ def layer_shared_attention(
         keep = None if layer.valid is None else jnp.repeat(bring(layer.valid, axis_names).T, k.shape[1], axis=1)[:, None, None, :]
     out = (ring_attention if ring else attention)(queries, keys, values, keep)
     return own(rearrange(out, "b (l t) n d -> l b t n d", t=q.shape[1]), axis_names)
+
+
+def one_way_attention(
+    q: Float[Array, "b t n d"],
+    k: Float[Array, "b s n d"],
+    v: Float[Array, "b s n d"],
+    layer: LayerContext,
+    axis_names: AxisNames,
+) -> Float[Array, "b t n d"]:
+    """Eq. 10–11 for the global layer alone; the other layers' queries see their own keys, as without LSSA.
+
+    Nothing of the whole picture can then leak into a layer, which an untrained model would let happen (`LayeredConfig.one_way`).
+    """
+    itself = as_one_batch(attention, axis_names, q, k, v)
+    keys, values = (rearrange(gather(x, axis_names), "l b s n d -> b (l s) n d") for x in (k, v))
+    keep = None if layer.valid is None else jnp.repeat(gather(layer.valid, axis_names).T, k.shape[1], axis=1)[:, None, None, :]
+    whole = attention(from_global(q, layer.role, axis_names), keys, values, keep)
+    return jnp.where(layer.role == Role.GLOBAL, whole, itself)

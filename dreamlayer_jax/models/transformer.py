@@ -15,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Array, Bool, Float, Int
 
 from dreamlayer_jax.attention.core import attention, attention_weights
-from dreamlayer_jax.attention.layer_shared import guide_by_global, layer_shared_attention
+from dreamlayer_jax.attention.layer_shared import guide_by_global, layer_shared_attention, one_way_attention
 from dreamlayer_jax.attention.position import Across, After
 from dreamlayer_jax.attention.role_kernels import project
 from dreamlayer_jax.attention.rotary import rotate_by_place
@@ -71,7 +71,8 @@ class Attention(nn.Module):
         weights = None
         mask = None if keep is None else keep[:, None, None, :]
         if shared:
-            out = layer_shared_attention(q, k, v, layer, self.axis_names)
+            one_way = layered.one_way and layer.keys == "all"
+            out = (one_way_attention if one_way else layer_shared_attention)(q, k, v, layer, self.axis_names)
         elif return_weights:
             per_head = attention_weights(q, k, mask)
             out = jnp.einsum("b n t s, b s n d -> b t n d", per_head.astype(v.dtype), v)

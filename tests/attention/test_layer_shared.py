@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dreamlayer_jax.attention.core import attention
-from dreamlayer_jax.attention.layer_shared import guide_by_global, layer_shared_attention
+from dreamlayer_jax.attention.layer_shared import guide_by_global, layer_shared_attention, one_way_attention
 from dreamlayer_jax.layer_axis import LAYER, LayerContext, roles
 
 T_G = 850
@@ -83,3 +83,16 @@ def test_eq_14_16_every_layer_sees_the_global_layers_keys_alone() -> None:
     layer = contexts(None).replace(keys="global")
     out = jax.vmap(lambda *layer: layer_shared_attention(*layer, LAYER), axis_name=LAYER[0])(q, k, v, layer)
     np.testing.assert_allclose(out, jax.vmap(lambda q: attention(q, k[-1], v[-1]))(q), atol=1e-6)
+
+
+def test_one_way_the_global_layer_sees_all_and_the_others_themselves() -> None:
+    rng = np.random.default_rng(2)
+    q, k, v = rng.normal(size=(3, LAYERS, B, 3, 2, 4)).astype(np.float32)
+    told = contexts(np.array([[True, True], [True, True], [True, False], [True, True]]))
+    one_way, every_way = (
+        np.asarray(jax.vmap(lambda *layer, f=f: f(*layer, LAYER), axis_name=LAYER[0])(q, k, v, told))
+        for f in (one_way_attention, layer_shared_attention)
+    )
+    np.testing.assert_allclose(one_way[-1], every_way[-1], atol=1e-6)
+    for layer in range(LAYERS - 1):
+        np.testing.assert_allclose(one_way[layer], attention(q[layer], k[layer], v[layer]), atol=1e-6)
