@@ -44,6 +44,8 @@ class Scene:
     names: tuple[str, ...]
     boxes: np.ndarray
     seed: int
+    taken: np.ndarray
+    """(k, h, w) float32 in [0, 1]: the share of light that each layer takes from all that lie behind it."""
 
     def example(self) -> dict[str, Any]:
         """The schema that datasets store: rgba, global, prompts, names, boxes, seed."""
@@ -87,10 +89,10 @@ def compose(
     rgba = np.zeros((k, size, size, 4), np.uint8)
     rgba[0, ..., :3] = place.paint(size, light, rng)
     rgba[0, ..., 3] = 255
-    lit = np.ones((k, size, size, 1), np.float32)
+    lit, taken = np.ones((k, size, size, 1), np.float32), np.zeros((k, size, size), np.float32)
     for n, placement in enumerate(placed, start=1):
-        rgba[n], taken = _stand(placement, size, light, place.horizon)
-        lit[:n] *= 1 - taken[..., None]
+        rgba[n], taken[n] = _stand(placement, size, light, place.horizon)
+        lit[:n] *= 1 - taken[n, ..., None]
 
     layers_01 = rgba.astype(np.float32) / 255
     color, alpha = layers_01[..., :3], layers_01[..., 3:]
@@ -104,6 +106,7 @@ def compose(
         names=names,
         boxes=np.stack([alpha_box(layer[..., 3]) for layer in rgba]),
         seed=seed,
+        taken=taken,
     )
 
 
