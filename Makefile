@@ -2,6 +2,8 @@
 # make test     lint, then every test, in WORKERS=2 processes
 # make parity   the networks at Stable Diffusion 1.5's size against PyTorch: 10 GiB of memory, 5 GiB of disk, minutes
 # make kills    a training run killed 20 times at random moments, and each time exactly resumed: minutes
+# make test-oldest     a core of the tests with the oldest releases that setup.cfg allows, in .venv-oldest
+# make test-optimized  the same core as XLA compiles it for users; all other tests leave XLA's optimisations out
 # make lint     ruff alone: rules and format
 #
 # Each makes .venv for itself, and again when setup.cfg changes. Needs Python 3.11+, make and git.
@@ -12,7 +14,11 @@ BIN    := $(VENV)/bin
 OUT    ?= out/beach
 WORKERS ?= 2
 
-.PHONY: sample test parity kills lint clean
+CORE := tests/test_imports.py tests/test_layer_axis.py tests/diffusion/test_predict.py tests/diffusion/test_generate.py tests/data/test_loader.py \
+    tests/weights/formats/test_orbax_folder.py tests/weights/formats/test_trained.py tests/export/test_psd.py tests/export/test_openraster.py \
+    tests/train/test_loop.py::test_what_a_run_starts_from_is_still_its_owners_afterwards tests/test_wheel.py
+
+.PHONY: sample test test-oldest test-optimized parity kills lint clean
 
 sample: $(VENV)/.ready-sample
 	$(BIN)/python -m sample generate --background "a sandy beach" --foreground "a red apple" --foreground "a dog" \
@@ -20,6 +26,12 @@ sample: $(VENV)/.ready-sample
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+test-oldest: .venv-oldest/.ready
+	.venv-oldest/bin/python -m pytest $(CORE)
+
+test-optimized: $(VENV)/.ready-test
+	DREAMLAYER_OPTIMIZED=1 $(BIN)/python -m pytest $(CORE)
 
 parity: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -m slow --log-cli-level=INFO tests/parity
@@ -45,5 +57,12 @@ $(VENV)/.ready-sample: setup.cfg pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.ready-test: setup.cfg pyproject.toml | $(VENV)/bin/python
 	@echo "installing into $(VENV), with what training and tests need (PyTorch and TensorFlow: a few minutes) …"
-	$(BIN)/python -m pip install --quiet --editable '.[train,test]'
+	$(BIN)/python -m pip install --quiet --editable '.[train,test,parity]'
 	touch $@ $(VENV)/.ready-sample
+
+.venv-oldest/.ready: setup.cfg tests/oldest.py
+	@echo "installing the oldest releases into .venv-oldest …"
+	$(PYTHON) -m venv --clear .venv-oldest
+	$(PYTHON) tests/oldest.py > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install --quiet --constraint .venv-oldest/constraints.txt --editable '.[train,test]'
+	touch $@

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 
 from dreamlayer_jax.compositing import from_uint8
 from dreamlayer_jax.layered_image import LayeredImage
 from sample.evaluate.probe import load_probe
 from sample.evaluate.scoring import probe_values
+from tests.oldest import oldest
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,6 +52,17 @@ def test_the_wheel_holds_every_module_and_the_shipped_weights(wheel: Path) -> No
     shipped = {str(path.relative_to(ROOT)) for path in (library / "weights" / "pocket").rglob("*") if path.is_file()}
     assert "dreamlayer_jax/weights/pocket/model.safetensors" in shipped, "the pocket model is not in the checkout"
     assert packed == modules | shipped
+
+
+def test_the_oldest_releases_that_are_tried_are_those_that_the_wheel_allows(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        lines = archive.read(metadata).decode().splitlines()
+    required = [Requirement(line.removeprefix("Requires-Dist:")) for line in lines if line.startswith("Requires-Dist:")]
+    floors = oldest()
+    assert {one.name for one in required} == set(floors)
+    for requirement in required:
+        assert requirement.extras or requirement.specifier.contains(floors[requirement.name]), str(requirement)
 
 
 @pytest.fixture(scope="module")
