@@ -28,14 +28,18 @@ from benchmarks.report import figures_of, write_report
 from data.source import Example
 from dreamlayer_jax.compositing import composite, from_uint8
 from dreamlayer_jax.diffusion.decode import decode_latents, decode_layers
-from dreamlayer_jax.diffusion.decompose import decompose_layers, with_detail
-from dreamlayer_jax.diffusion.denoise import ddim_steps, denoise
+from dreamlayer_jax.diffusion.decompose import decompose_layers
+from dreamlayer_jax.diffusion.denoise import denoise
 from dreamlayer_jax.diffusion.encode import encode_pictures
+from dreamlayer_jax.diffusion.guidance import Guidance
 from dreamlayer_jax.diffusion.inversion import invert, see_global_only
+from dreamlayer_jax.diffusion.noise import scene_keys
 from dreamlayer_jax.diffusion.predict import encode_layers
+from dreamlayer_jax.diffusion.steps import sampling_steps
 from dreamlayer_jax.metrics.pictures import psnr, rgb_l1, soft_iou, ssim
 from dreamlayer_jax.pipeline import DreamLayer
-from dreamlayer_jax.prompts import TokenBatch, doubled, tokenize
+from dreamlayer_jax.prompts import TokenBatch, tokenize
+from dreamlayer_jax.tasks.image_to_layers import with_detail
 from sample.evaluate.scenes import FIRST_SEED, batches_of_equal_k, held_out_scenes
 
 Way = Literal["inversion", "inversion unmasked", "inversion without LSSA", "replay", "replay unmasked", "given", "round trip"]
@@ -76,9 +80,9 @@ def taken_apart(model: DreamLayer, options: Decomposition, way: Way, examples: l
         latent,
         tokens_of(model, examples),
         model.empty_ids,
-        jax.random.key(0),
-        options.steps,
-        config.guidance if options.guidance is None else options.guidance,
+        scene_keys([0] * len(examples)),
+        sampling_steps(config.schedule, options.steps),
+        Guidance(weight=config.guidance if options.guidance is None else options.guidance),
         method=way.split()[0],
         masked="unmasked" not in way,
     )
@@ -104,10 +108,10 @@ def round_trip(model: DreamLayer, options: Decomposition, examples: list[Example
     config, tokens = model.config, tokens_of(model, examples)
     latent = encode_pictures(config, model.params["vae"], pictures)
     layers = see_global_only(encode_layers(config, model.params, tokens.ids, tokens.words, model.empty_ids))
-    run = jax.tree.map(jnp.asarray, ddim_steps(config, options.steps))
+    steps = sampling_steps(config.schedule, options.steps)
     copies = jnp.broadcast_to(latent, (len(layers.role), *latent.shape))
-    start = invert(config, model.params["unet"], copies, layers, run).states[0]
-    back = denoise(config, model.params["unet"], start, doubled(layers, layers), run, jnp.float32(1.0)).trajectory.clean[-1]
+    start = invert(config, model.params["unet"], copies, layers, steps).states[0]
+    back = denoise(config, model.params["unet"], start, layers, steps, Guidance(weight=1.0)).trajectory.clean[-1]
     again, once = (np.asarray(decode_latents(config, model.params["vae"], z)) for z in (back, latent))
     return [{"round_trip": [psnr(a, b)]} for a, b in zip(again, once, strict=True)]
 

@@ -23,7 +23,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
@@ -35,13 +34,13 @@ from data.source import SceneSource
 from data.world import emoji_world
 from dreamlayer_jax.compositing import composite, from_uint8
 from dreamlayer_jax.config import Lays
-from dreamlayer_jax.diffusion.denoise import ddim_steps, guidance_contexts, noised
-from dreamlayer_jax.diffusion.encode import encode_pictures
-from dreamlayer_jax.diffusion.harmonize import decode_change, harmonize
+from dreamlayer_jax.diffusion.denoise import noised
+from dreamlayer_jax.diffusion.noise import layer_noise, scene_keys
 from dreamlayer_jax.metrics.pictures import psnr
 from dreamlayer_jax.pipeline import DreamLayer
-from dreamlayer_jax.prompts import tokenize
+from dreamlayer_jax.request import Sampling
 from dreamlayer_jax.tasks.given import encode_layers_on_grey
+from dreamlayer_jax.tasks.harmonize import harmonized, window_steps
 from sample.evaluate.probe import load_probe
 from sample.evaluate.scenes import FIRST_SEED
 from sample.evaluate.scoring import visible_parts
@@ -70,31 +69,24 @@ class Harmony:
 
 def harmonised(model: DreamLayer, options: Harmony, scenes: list[Scene], rgba: np.ndarray) -> np.ndarray:
     """Composites (n, h, w, 3) in [0, 1] of layers (n, k, h, w, 4), with the scenes' prompts."""
-    config = model.config
-    own = config.harmonize
+    own = model.config.harmonize
     start, end = (own if given is None else given for own, given in zip(own.window, (options.t_h, options.t_h_end), strict=True))
-    config = dataclasses.replace(config, harmonize=dataclasses.replace(own, lays=options.lays or own.lays))
+    config = dataclasses.replace(model.config, harmonize=dataclasses.replace(own, lays=options.lays or own.lays))
+    model = dataclasses.replace(model, config=config)
     n, k = rgba.shape[:2]
     latents = encode_layers_on_grey(model, rgba.reshape(n * k, *rgba.shape[2:]))
-    clean = np.moveaxis(latents.reshape(n, k, *latents.shape[1:]), 1, 0)
-    clean = jnp.concatenate([jnp.asarray(clean), jnp.zeros_like(clean[:1])])
-    run = jax.tree.map(jnp.asarray, ddim_steps(config, options.steps).below(start))
-    kept = noised(clean, jax.random.normal(jax.random.key(scenes[0].seed), clean.shape), run)
-    tokens = tokenize(model.tokenizer, list(zip(*(scene.prompts for scene in scenes), strict=True)), config.text.max_position_embeddings)
-    blend = jnp.stack([composite(layers) for layers in jnp.asarray(from_uint8(rgba))])
-    blend_latent = encode_pictures(config, model.params["vae"], blend)
-    fused = harmonize(
-        config,
-        model.params["unet"],
-        kept,
-        jnp.moveaxis(jnp.asarray(from_uint8(rgba[:, 1:, ..., 3])), 1, 0),
-        blend_latent,
-        guidance_contexts(config, model.params, tokens, model.empty_ids),
-        run,
-        jnp.float32(config.guidance if options.guidance is None else options.guidance),
-        t_end=end,
+    clean = jnp.moveaxis(jnp.asarray(latents.reshape(n, k, *latents.shape[1:])), 1, 0)
+    clean = jnp.concatenate([clean, jnp.zeros_like(clean[:1])])
+    sampling, window, keys = (
+        Sampling(steps=options.steps, guidance=options.guidance),
+        (start, end),
+        scene_keys(scene.seed for scene in scenes),
     )
-    return np.clip(np.asarray(blend + decode_change(config, model.params["vae"], fused.clean, blend_latent)), 0, 1)
+    steps = window_steps(model.steps(sampling), window)
+    kept = noised(clean, layer_noise(keys, clean.shape, same=False), steps)
+    layers, prompts = jnp.moveaxis(jnp.asarray(rgba), 1, 0), [scene.prompts for scene in scenes]
+    change, _ = harmonized(model, prompts, kept, layers, steps, sampling=sampling, window=window, keys=keys)
+    return np.clip(np.asarray(composite(from_uint8(layers)) + change), 0, 1)
 
 
 def still(model: DreamLayer, options: Harmony, scenes: list[Scene]) -> list[dict[str, list[float]]]:

@@ -29,7 +29,9 @@ def jax_step(side: int) -> tuple[Callable[[], Any], str]:
     import numpy as np
 
     from dreamlayer_jax.config import sd15
-    from dreamlayer_jax.diffusion.denoise import ddim_steps, denoise
+    from dreamlayer_jax.diffusion.denoise import denoise
+    from dreamlayer_jax.diffusion.guidance import Guidance
+    from dreamlayer_jax.diffusion.steps import sampling_steps
     from dreamlayer_jax.layer_axis import LayerContext, roles
     from dreamlayer_jax.models.init import param_shapes
 
@@ -41,9 +43,8 @@ def jax_step(side: int) -> tuple[Callable[[], Any], str]:
     words[:-1, :, 1:4] = True
     prompt = jnp.asarray(rng.standard_normal((LAYERS, 2, TOKENS, config.text.hidden_size), np.float32))
     layers = LayerContext(role=roles(LAYERS), valid=None, prompt=prompt, own=jnp.asarray(words), span=jnp.asarray(words))
-    run = jax.tree.map(jnp.asarray, ddim_steps(config, 50)[:1])
-    guidance = jnp.float32(config.guidance)
-    return lambda: jax.block_until_ready(denoise(config, params, z, layers, run, guidance)), f"jax {jax.__version__}"
+    steps, guidance = sampling_steps(config.schedule, 50)[:1], Guidance(weight=config.guidance)
+    return lambda: jax.block_until_ready(denoise(config, params, z, layers, steps, guidance)), f"jax {jax.__version__}"
 
 
 def torch_step(side: int) -> tuple[Callable[[], Any], str]:

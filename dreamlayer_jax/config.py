@@ -11,6 +11,7 @@ import math
 from typing import Literal
 
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
+Sampler = Literal["ddim", "dpm++", "dpm++-karras", "unipc", "lcm", "tcd"]
 
 
 MAX_SIDE = 16384
@@ -272,11 +273,14 @@ class HarmonizeConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DreamLayerConfig:
-    """One whole model. `sample_size` is the picture's default side in pixels, `guidance` its default classifier-free guidance weight."""
+    """One whole model. `sample_size` is the picture's default side in pixels; `guidance` (the classifier-free guidance
+    weight), `sampler` and `steps` are how it samples by default: a model with an LCM-LoRA merged in has 1, "lcm" and 4."""
 
     name: str
     sample_size: int
     guidance: float = 7.5
+    sampler: Sampler = "ddim"
+    steps: int = 50
     unet: UNetConfig
     vae: VAEConfig
     text: TextConfig

@@ -9,12 +9,15 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Int
 
 from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.diffusion.guidance import Guidance
 from dreamlayer_jax.diffusion.schedule import alphas_cumprod
+from dreamlayer_jax.diffusion.steps import Steps, most_steps, sampling_steps
 from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.prompts import TokenBatch, tokenize
-from dreamlayer_jax.request import RequestError
+from dreamlayer_jax.request import RequestError, Sampling
 
 NO_LAYER_DECODER = (
     "the model has no layer decoder, which finds the alpha of every foreground; load it with LayerDiffusion's "
@@ -38,15 +41,36 @@ class Model:
         side = self.config.sample_size
         return f"{type(self).__name__}({self.config.name!r}, {count / 1e6:.1f} M parameters, {side}x{side} pixels)"
 
-    def tokens(self, prompts: Sequence[str], steps: int = 1) -> TokenBatch:
-        """Token ids of one scene, background first, after the checks that depend on the model."""
-        most, timesteps = self.config.layered.max_foregrounds, self.config.schedule.num_train_timesteps
-        if len(prompts) - 1 > most:
-            raise RequestError(f"{len(prompts) - 1} foregrounds were given; the model {self.config.name!r} makes at most {most}")
-        if steps > timesteps:
-            raise RequestError(f"steps is {steps}; the model {self.config.name!r} has {timesteps} timesteps, so give 1 to {timesteps}")
-        windows = self.config.layered.prompt_windows
-        return tokenize(self.tokenizer, [[prompt] for prompt in prompts], self.config.text.max_position_embeddings, windows)
+    def tokens(self, *scenes: Sequence[str]) -> TokenBatch:
+        """Token ids of scenes of one layer count, each its prompts, background first.
+
+        Raises:
+            RequestError: more foregrounds than the model makes.
+            PromptError: prompts that are too long for it.
+        """
+        most = self.config.layered.max_foregrounds
+        if len(scenes[0]) - 1 > most:
+            raise RequestError(f"{len(scenes[0]) - 1} foregrounds were given; the model {self.config.name!r} makes at most {most}")
+        rows = list(zip(*scenes, strict=True))
+        return tokenize(self.tokenizer, rows, self.config.text.max_position_embeddings, self.config.layered.prompt_windows)
+
+    def steps(self, sampling: Sampling) -> Steps:
+        """The whole run of a request. Raises `RequestError` for more steps than the sampler can take."""
+        sampling = sampling.of(self.config)
+        most = most_steps(self.config.schedule, sampling.sampler)
+        if sampling.steps > most:
+            raise RequestError(f"steps is {sampling.steps}; the sampler {sampling.sampler} takes 1 to {most} with this model")
+        return sampling_steps(self.config.schedule, sampling.steps, sampling.sampler)
+
+    def guidance(self, sampling: Sampling) -> Guidance:
+        """How much guidance a request asks for, and where."""
+        return Guidance(weight=sampling.of(self.config).guidance, interval=sampling.guidance_interval)
+
+    def negative_ids(self, sampling: Sampling) -> Int[np.ndarray, " t"] | None:
+        """Token ids of the negative prompt; None where there is none. Raises `PromptError` for one that is too long."""
+        if not sampling.negative.strip():
+            return None
+        return tokenize(self.tokenizer, [[sampling.negative]], self.config.text.max_position_embeddings).ids[0, 0]
 
     @cached_property
     def empty_ids(self) -> np.ndarray:

@@ -15,7 +15,7 @@ from dreamlayer_jax.editing.edits import Edit
 from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.model import Model
 from dreamlayer_jax.picture import Picture, read_layer, read_picture
-from dreamlayer_jax.request import check_request
+from dreamlayer_jax.request import Sampling, check_request
 from dreamlayer_jax.tasks.edit import edit_layers
 from dreamlayer_jax.tasks.harmonize import Window
 from dreamlayer_jax.tasks.image_to_layers import image_to_layers
@@ -89,26 +89,25 @@ class DreamLayer(Model):
         background: str,
         foregrounds: Sequence[str],
         seed: int = 0,
-        steps: int = 50,
-        guidance: float | None = None,
         size: tuple[int, int] | None = None,
         given: Mapping[int, Picture] | None = None,
         harmonize: Window | bool = True,
         on_step: Callable[[int], None] | None = None,
+        **sampling: Any,
     ) -> LayeredImage:
-        """Text to layers (paper §9): DDIM with classifier-free guidance, then harmonisation (§3.3).
+        """Text to layers (paper §9): sampling with classifier-free guidance, then harmonisation (§3.3).
 
         Args:
             background: prompt of the background.
             foregrounds: prompts of the foregrounds, far to near.
             seed: of the starting noise; the same seed gives the same bytes on the same machine.
-            steps: DDIM steps.
-            guidance: classifier-free guidance weight, 1 is none; the model's own default where not given.
             size: height and width in pixels, multiples of `config.side_multiple`; the model's own by default.
             given: layers that are known already (0 the background, 1 the farthest foreground, …), of that size: files, Pillow's
                 pictures or straight RGBA in uint8; they stay as they are and the others are made for them. Their prompts are still needed.
             harmonize: (T_H, T'_H); True is the model's own, False leaves the composite out.
             on_step: called now and then with the number of steps done.
+            sampling: `sampler`, `steps`, `guidance`, `guidance_interval`, `negative`: the fields of `request.Sampling`; the model's own
+                where not given.
 
         Raises:
             RequestError: the model cannot make what is asked for.
@@ -116,18 +115,38 @@ class DreamLayer(Model):
             PromptError: the prompts have more tokens than the global prompt holds.
         """
         foregrounds = list(foregrounds) if not isinstance(foregrounds, str) else foregrounds
-        check_request(background=background, foregrounds=foregrounds, seed=seed, steps=steps, guidance=guidance)
-        return text_to_layers(
-            self,
-            [background, *foregrounds],
-            seed=seed,
-            steps=steps,
-            guidance=self.config.guidance if guidance is None else guidance,
-            size=size,
-            given={number: read_layer(pixels) for number, pixels in (given or {}).items()},
-            window=self.config.harmonize.window if harmonize is True else harmonize or (0, 0),
-            on_step=on_step,
-        )
+        check_request(background=background, foregrounds=foregrounds, seed=seed)
+        options = {"size": size, "given": given, "harmonize": harmonize, "on_step": on_step}
+        return self.generate_batch([[background, *foregrounds]], seeds=[seed], **options, **sampling)[0]
+
+    def generate_batch(
+        self,
+        scenes: Sequence[Sequence[str]],
+        *,
+        seeds: Sequence[int],
+        size: tuple[int, int] | None = None,
+        given: Mapping[int, Picture] | None = None,
+        harmonize: Window | bool = True,
+        on_step: Callable[[int], None] | None = None,
+        **sampling: Any,
+    ) -> list[LayeredImage]:
+        """`generate` for several scenes at once, all of one layer count: each as it would be alone, up to rounding.
+
+        Args:
+            scenes: each scene's prompts, background first.
+            seeds: one a scene.
+            size: as in `generate`, as are the others.
+            given: layers that every scene has.
+            harmonize: (T_H, T'_H), True or False.
+            on_step: called now and then with the number of steps done.
+            sampling: the fields of `request.Sampling`.
+        """
+        for prompts, seed in zip(scenes, seeds, strict=True):
+            check_request(background=prompts[0], foregrounds=prompts[1:], seed=seed)
+        window = self.config.harmonize.window if harmonize is True else harmonize or (0, 0)
+        layers = {number: read_layer(pixels) for number, pixels in (given or {}).items()}
+        options = {"size": size, "given": layers, "window": window, "on_step": on_step}
+        return text_to_layers(self, scenes, seeds=seeds, sampling=Sampling(**sampling), **options)
 
     def edit(
         self,
@@ -135,9 +154,8 @@ class DreamLayer(Model):
         edits: Sequence[Edit],
         *,
         seed: int | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
         harmonize: Window | None = None,
+        **sampling: Any,
     ) -> LayeredImage:
         """Edits a scene and harmonises it again (paper §4.4, Eq. 13): shadows follow, cut objects come out whole.
 
@@ -145,19 +163,17 @@ class DreamLayer(Model):
             image: from `generate`, `decompose`, `edit`, `LayeredImage.load`, or built from anyone's layers.
             edits: of `dreamlayer_jax.editing.edits`; layers are named by their number in `image`.
             seed: of the noise of what is made anew; the image's own by default.
-            steps: DDIM steps; the image's own by default.
-            guidance: the image's own by default, else the model's.
             harmonize: (T_H, T'_H); the model's own by default.
+            sampling: the fields of `request.Sampling`; as the image was sampled by default.
 
         Raises:
             RequestError: an edit names a layer that is not there, or the model cannot make what is asked for.
         """
         seed = image.seed if seed is None else seed
-        steps = image.settings.get("steps", 50) if steps is None else steps
-        guidance = image.settings.get("guidance", self.config.guidance) if guidance is None else guidance
+        as_asked = dataclasses.replace(Sampling.from_settings(image.settings), **sampling)
         prompts = [layer.prompt for layer in image.layers]
-        check_request(background=prompts[0], foregrounds=prompts[1:], seed=seed, steps=steps, guidance=guidance)
-        return edit_layers(self, image, edits, seed=seed, steps=steps, guidance=guidance, window=harmonize or self.config.harmonize.window)
+        check_request(background=prompts[0], foregrounds=prompts[1:], seed=seed)
+        return edit_layers(self, image, edits, seed=seed, sampling=as_asked, window=harmonize or self.config.harmonize.window)
 
     def decompose(
         self,
@@ -166,9 +182,8 @@ class DreamLayer(Model):
         background: str,
         foregrounds: Sequence[str],
         seed: int = 0,
-        steps: int = 50,
-        guidance: float | None = None,
         method: Method | None = None,
+        **sampling: Any,
     ) -> LayeredImage:
         """Image to layers (paper Appendix E).
 
@@ -177,19 +192,17 @@ class DreamLayer(Model):
             background: what the picture's background shows.
             foregrounds: what its foregrounds show, far to near.
             seed: of the noise that method "given" starts from.
-            steps: DDIM steps of the inversion, and again of the denoising.
-            guidance: classifier-free guidance weight of the denoising; the model's own default where not given.
             method: "inversion" (the paper's), "replay" or "given", see `dreamlayer_jax.diffusion.decompose`; the better one for the model
                 where not given.
+            sampling: the fields of `request.Sampling`. Where the method inverts the picture, the sampler is DDIM.
 
         Raises:
             RequestError: the model cannot make what is asked for.
         """
         foregrounds = list(foregrounds) if not isinstance(foregrounds, str) else foregrounds
-        check_request(background=background, foregrounds=foregrounds, seed=seed, steps=steps, guidance=guidance)
-        guidance = self.config.guidance if guidance is None else guidance
+        check_request(background=background, foregrounds=foregrounds, seed=seed)
         prompts = [background, *foregrounds]
-        return image_to_layers(self, read_picture(picture), prompts, seed=seed, steps=steps, guidance=guidance, method=method)
+        return image_to_layers(self, read_picture(picture), prompts, seed=seed, sampling=Sampling(**sampling), method=method)
 
 
 def _file_and_kind(layer_attention: Any) -> tuple[Path, LayerAttentionKind | None] | None:

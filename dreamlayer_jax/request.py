@@ -2,26 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from dreamlayer_jax.config import MAX_SIDE
+from dreamlayer_jax.config import MAX_SIDE, DreamLayerConfig, Sampler
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from dreamlayer_jax.config import DreamLayerConfig
-
 MAX_SEED = 2**32 - 1
 MAX_GUIDANCE = 1e6
+DEFAULT_STEPS: dict[Sampler, int] = {"ddim": 50, "dpm++": 20, "dpm++-karras": 20, "unipc": 20, "lcm": 4, "tcd": 4}
+"""How many steps a sampler usually takes."""
 
 
 class RequestError(ValueError):
     """Something was asked for that cannot be made. The message says what, and what would do."""
 
 
-def check_request(*, background: str, foregrounds: Sequence[str], seed: int, steps: int, guidance: float | None) -> None:
-    """Raises `RequestError` for what no model could make; a model's own limits (foregrounds, tokens, timesteps) are its own to check."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How a run is sampled, in a person's words; what is None is the model's own.
+
+    Raises:
+        RequestError: a value that no model could use; a model's own limits (timesteps, tokens) are its own to check.
+    """
+
+    sampler: Sampler | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    """The classifier-free guidance weight; 1, and 0 too, is none."""
+    guidance_interval: tuple[int, int] | None = None
+    """The timesteps (from, to), from >= to, outside which there is no guidance."""
+    negative: str = ""
+    """What guidance leads away from; the empty prompt by default."""
+
+    def __post_init__(self) -> None:
+        if self.sampler is not None and self.sampler not in DEFAULT_STEPS:
+            raise RequestError(f"the sampler is {self.sampler!r}; known are {', '.join(DEFAULT_STEPS)}")
+        if self.steps is not None and self.steps < 1:
+            raise RequestError(f"steps is {self.steps}; give at least 1")
+        if self.guidance is not None and not 0 <= self.guidance <= MAX_GUIDANCE:
+            raise RequestError(f"guidance is {self.guidance}; give a number of at least 0 (1 is no guidance) and at most {MAX_GUIDANCE:g}")
+        if self.guidance_interval is not None:
+            high, low = self.guidance_interval
+            if not high >= low >= 0:
+                raise RequestError(f"the guidance interval is {high}, {low}; give timesteps from >= to >= 0, such as 800, 200")
+
+    def of(self, config: DreamLayerConfig) -> Sampling:
+        """The same, with the model's own values where none are given; another sampler than the model's brings its usual number of steps."""
+        sampler = self.sampler or config.sampler
+        usual = config.steps if sampler == config.sampler else DEFAULT_STEPS[sampler]
+        return dataclasses.replace(
+            self,
+            sampler=sampler,
+            steps=usual if self.steps is None else self.steps,
+            guidance=config.guidance if self.guidance is None else self.guidance,
+        )
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Sampling:
+        """What `settings` of an earlier run say."""
+        known = {field.name: settings[field.name] for field in dataclasses.fields(cls) if settings.get(field.name) is not None}
+        if "guidance_interval" in known:
+            known["guidance_interval"] = tuple(known["guidance_interval"])
+        return cls(**known)
+
+    def settings(self) -> dict[str, Any]:
+        """As JSON holds it; what is not used is left out."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items() if value not in (None, "")}
+
+
+def check_request(*, background: str, foregrounds: Sequence[str], seed: int) -> None:
+    """Raises `RequestError` for what no model could make; a model's own limits (foregrounds, tokens) are its own to check."""
     if isinstance(foregrounds, str):
         raise RequestError(f"foregrounds is a list of prompts, far to near; got the single string {foregrounds!r}")
     if not foregrounds:
@@ -35,17 +90,13 @@ def check_request(*, background: str, foregrounds: Sequence[str], seed: int, ste
             raise RequestError(f"the prompt of {name} is {prompt!a}, which holds bytes that are no text in UTF-8") from None
         if not prompt.strip():
             raise RequestError(f"the prompt of {name} is empty; say what the layer shows")
-    check_sampling(seed=seed, steps=steps, guidance=guidance)
+    check_seed(seed)
 
 
-def check_sampling(*, seed: int, steps: int, guidance: float | None) -> None:
-    """Raises `RequestError` for a seed, a number of steps or a guidance weight that no model could use."""
+def check_seed(seed: int) -> None:
+    """Raises `RequestError` for a seed that no noise can be drawn from."""
     if not 0 <= seed <= MAX_SEED:
         raise RequestError(f"seed is {seed}; give a whole number from 0 to {MAX_SEED}")
-    if steps < 1:
-        raise RequestError(f"steps is {steps}; give at least 1")
-    if guidance is not None and not 0 <= guidance <= MAX_GUIDANCE:
-        raise RequestError(f"guidance is {guidance}; give a number of at least 0 (1 is no guidance) and at most {MAX_GUIDANCE:g}")
 
 
 def check_size(config: DreamLayerConfig, size: tuple[int, int]) -> None:

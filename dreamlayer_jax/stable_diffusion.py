@@ -14,18 +14,19 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
 from dreamlayer_jax.compositing import from_uint8, to_uint8
-from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.diffusion.ddim import ddim_step
+from dreamlayer_jax.config import DreamLayerConfig, Sampler
 from dreamlayer_jax.diffusion.decode import decode_foregrounds, decode_latents
-from dreamlayer_jax.diffusion.denoise import Steps, ddim_steps
 from dreamlayer_jax.diffusion.encode import encode_pictures
-from dreamlayer_jax.diffusion.guidance import guided
+from dreamlayer_jax.diffusion.guidance import guided, pieces
+from dreamlayer_jax.diffusion.loop import Run, advance, begin
+from dreamlayer_jax.diffusion.loop import sampler as linear_sampler
+from dreamlayer_jax.diffusion.steps import Steps
 from dreamlayer_jax.model import Model
 from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.models.text_encoder import CLIPTextModel
 from dreamlayer_jax.models.unet import UNet2DCondition
 from dreamlayer_jax.prompts import token_ids
-from dreamlayer_jax.request import check_size
+from dreamlayer_jax.request import Sampling, check_size
 
 
 def encode_prompt(model: Model, prompts: Sequence[str]) -> Float[Array, "b t d"]:
@@ -65,19 +66,23 @@ def text_to_image(
     *,
     negative_prompt: str = "",
     seed: int = 0,
-    steps: int = 50,
+    sampler: Sampler | None = None,
+    steps: int | None = None,
     guidance: float | None = None,
+    guidance_interval: tuple[int, int] | None = None,
     size: tuple[int, int] | None = None,
     latents: Float[Array, "b h w c"] | None = None,
 ) -> UInt8[np.ndarray, "b H W 3"]:
-    """Plain Stable Diffusion sampling: DDIM with classifier-free guidance.
+    """Plain Stable Diffusion sampling with classifier-free guidance.
 
     Args:
         prompts: one a picture.
         negative_prompt: what guidance leads away from.
-        seed: of the starting noise.
-        steps: DDIM steps.
-        guidance: guidance weight, 1 is none; the model's own by default.
+        seed: of the noise.
+        sampler: the model's own by default, as are `steps` and `guidance` (1 is none).
+        steps: denoising steps.
+        guidance: guidance weight.
+        guidance_interval: timesteps (from, to), from >= to, outside which there is no guidance.
         size: height and width in pixels; the model's own by default.
         latents: starting noise, instead of `seed` and `size`.
 
@@ -85,15 +90,21 @@ def text_to_image(
         RequestError: the size is not one that the model can make.
     """
     config = model.config
+    sampling = Sampling(sampler=sampler, steps=steps, guidance=guidance, guidance_interval=guidance_interval, negative=negative_prompt)
+    schedule, weight = model.steps(sampling), model.guidance(sampling)
     if latents is None:
         height, width = size or (config.sample_size, config.sample_size)
         check_size(config, (height, width))
         down = config.vae.downscale
         latents = jax.random.normal(jax.random.key(seed), (len(prompts), height // down, width // down, config.unet.in_channels))
-    context = jnp.concatenate([encode_prompt(model, [negative_prompt] * len(prompts)), encode_prompt(model, prompts)])
-    weight = jnp.float32(config.guidance if guidance is None else guidance)
-    run = jax.tree.map(jnp.asarray, ddim_steps(config, steps))
-    return decode_latent(model, _sample(config, model.params["unet"], latents, context, run, weight))
+    context = encode_prompt(model, prompts)
+    if weight.is_on:
+        context = jnp.concatenate([encode_prompt(model, [negative_prompt] * len(prompts)), context])
+    run, is_guided = begin(latents, schedule), weight.at(schedule)
+    for start, stop in pieces(None, is_guided):
+        now = np.float32(weight.weight) if is_guided[start] else None
+        run = _advance(config, model.params["unet"], run, context, schedule, now, jax.random.key(seed), start, stop)
+    return decode_latent(model, run.z)
 
 
 @partial(jax.jit, static_argnames=("config",))
@@ -107,10 +118,24 @@ def _predict(config: DreamLayerConfig, params: Params, z: Array, t: Array, conte
 
 
 @partial(jax.jit, static_argnames=("config",))
-def _sample(config: DreamLayerConfig, params: Params, z: Array, context: Array, run: Steps, guidance: Array) -> Array:
-    def step(z: Array, at: Steps) -> tuple[Array, None]:
-        t = jnp.broadcast_to(at.t, (2 * len(z),))
-        prediction = guided(_predict(config, params, jnp.concatenate([z, z]), t, context), guidance)
-        return ddim_step(config.schedule.prediction_type, z, prediction, at.alpha_t, at.alpha_next), None
+def _advance(
+    config: DreamLayerConfig,
+    params: Params,
+    run: Run,
+    context: Array,
+    steps: Steps,
+    weight: Array | None,
+    key: Array,
+    start: Int[Array, ""],
+    stop: Int[Array, ""],
+) -> Run:
+    def network(z: Array, at: Steps, i: Array) -> tuple[Array, None]:
+        if weight is None:
+            return _predict(config, params, z, jnp.broadcast_to(at.t, len(z)), context[-len(z) :]), None
+        both = _predict(config, params, jnp.concatenate([z, z]), jnp.broadcast_to(at.t, 2 * len(z)), context)
+        return guided(both, weight), None
 
-    return jax.lax.scan(step, z, run)[0]
+    def noise(at: Steps) -> Array:
+        return jax.random.normal(jax.random.fold_in(key, at.t), run.z.shape)
+
+    return advance(run, steps, linear_sampler(config.schedule.prediction_type, network, noise=noise), start, stop)

@@ -21,9 +21,12 @@ from einops import rearrange
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.decode import decode_latents
 from dreamlayer_jax.diffusion.generate import generate_layers
+from dreamlayer_jax.diffusion.guidance import Guidance
 from dreamlayer_jax.diffusion.losses import Weighting, map_losses, noise_loss, noise_weight
+from dreamlayer_jax.diffusion.noise import scene_keys
 from dreamlayer_jax.diffusion.predict import encode_layers, predict
 from dreamlayer_jax.diffusion.schedule import add_noise, alphas_cumprod, target
+from dreamlayer_jax.diffusion.steps import sampling_steps
 from dreamlayer_jax.models.init import init_params
 from dreamlayer_jax.models.layered import is_attention, is_trained
 from dreamlayer_jax.place import Place
@@ -160,7 +163,9 @@ class DiffusionStage(Stage):
 
     def picture(self, params: Params, batch: Batch) -> np.ndarray:
         """One row a scene: background, foregrounds on grey, global; 25 DDIM steps."""
-        made = generate_layers(self.config, params, batch["tokens"], self.empty_ids, jax.random.key(self.seed), 25, self.config.guidance)
+        tokens, steps = batch["tokens"], sampling_steps(self.config.schedule, 25)
+        keys = scene_keys(range(self.seed, self.seed + tokens.words.shape[1]))
+        made = generate_layers(self.config, params, tokens, self.empty_ids, keys, steps, Guidance(weight=self.config.guidance), keep=0)
         rgb = np.asarray(decode_latents(self.config, self.vae_params, made.latents))
         return (rearrange(rgb, "l b h w c -> (b h) (l w) c") * 255).round().astype(np.uint8)
 

@@ -22,9 +22,10 @@ from benchmarks.ablation.report import markdown
 from benchmarks.ablation.windows import sweep
 from dreamlayer_jax.files import new_file
 from dreamlayer_jax.pipeline import DreamLayer
+from dreamlayer_jax.request import Sampling
 from sample.evaluate.distances import role_features
 from sample.evaluate.measure import measure
-from sample.evaluate.pictures import Sampling, generated_pictures
+from sample.evaluate.pictures import Making, generated_pictures
 from sample.evaluate.probe import FOLDER, load_probe
 from sample.evaluate.report import LISTING, write_report
 from sample.evaluate.scenes import held_out_scenes, true_pictures
@@ -52,22 +53,21 @@ class Ablation:
 
 def measured(options: Ablation, folder: Path, model: DreamLayer) -> dict[str, Any]:
     """The evaluation's report on one model, in `folder`; an earlier one with the same training, settings and probe is not made again."""
-    sampling = Sampling(
-        steps=options.steps, guidance=model.config.guidance, seed=0, batch=options.batch, window=model.config.harmonize.window
-    )
+    sampling = Sampling(sampler="ddim", steps=options.steps).of(model.config)
+    making = Making(sampling=sampling, seed=0, batch=options.batch, window=model.config.harmonize.window)
     settings = {
         "count": options.count,
         "weights": options.weights,
         "probe": hashlib.sha256((FOLDER / "probe.safetensors").read_bytes()).hexdigest(),
         **dataclasses.asdict(options.schedule),
-        "sampling": dataclasses.asdict(sampling),
+        "making": dataclasses.asdict(making),
     }
     kept = folder / LISTING
     if kept.is_file() and (report := json.loads(kept.read_text()))["settings"] == json.loads(json.dumps(settings)):
         return report
     source, probe = held_out_scenes(options.count), load_probe()
     examples = {example["seed"]: example for example in (source[n] for n in range(len(source)))}
-    scenes = generated_pictures(model, sampling, list(examples.values()))
+    scenes = generated_pictures(model, making, list(examples.values()))
     truth = [true_pictures(examples[scene.seed]) for scene in scenes]
     scored, summary = measure(scenes, truth, probe, probe)
     made, true = role_features(probe, scenes), role_features(probe, truth)

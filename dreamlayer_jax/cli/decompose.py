@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from dreamlayer_jax.cli.options import MODEL, Model, outside_failures
+from dreamlayer_jax.cli.options import MODEL, SAMPLING, Model, SamplingOptions, outside_failures
 from dreamlayer_jax.cli.terminal import say, warn
 from dreamlayer_jax.files import new_folder, require_free
 from dreamlayer_jax.request import check_request
@@ -31,10 +31,8 @@ class Decompose:
     The better one for the model by default."""
     seed: int = 0
     """Of the noise that method "given" starts from."""
-    steps: int = 50
-    """DDIM steps of the inversion, and again of the denoising."""
-    guidance: float | None = None
-    """Classifier-free guidance weight of the denoising; the model's own by default."""
+    sampling: tyro.conf.OmitArgPrefixes[SamplingOptions] = SAMPLING
+    """Of the layers; an inversion takes as many steps again, by ddim alone."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace an earlier output in the folder."""
     format: Literal["png", "psd", "ora"] = "png"
@@ -43,7 +41,8 @@ class Decompose:
 
     def run(self) -> None:
         """Nothing is written unless the layers are made."""
-        check_request(background=self.background, foregrounds=self.foreground, seed=self.seed, steps=self.steps, guidance=self.guidance)
+        check_request(background=self.background, foregrounds=self.foreground, seed=self.seed)
+        sampling = self.sampling.sampling()
         require_free(self.out, overwrite=self.overwrite)
         from dreamlayer_jax.picture import read_picture
 
@@ -55,9 +54,8 @@ class Decompose:
             background=self.background,
             foregrounds=self.foreground,
             seed=self.seed,
-            steps=self.steps,
-            guidance=self.guidance,
             method=self.method,
+            **vars(sampling),
         )
         with new_folder(self.out, overwrite=self.overwrite) as temporary:
             write_scene(image, temporary, editor_format=None if self.format == "png" else self.format)

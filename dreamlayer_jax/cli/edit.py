@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from dreamlayer_jax.cli.options import HARMONIZE, MODEL, Harmonize, Model, numbered, outside_failures
+from dreamlayer_jax.cli.options import HARMONIZE, MODEL, SAMPLING, Harmonize, Model, SamplingOptions, numbered, outside_failures
 from dreamlayer_jax.cli.terminal import say, warn
 from dreamlayer_jax.files import new_folder, require_free
 from dreamlayer_jax.request import RequestError
@@ -42,6 +42,8 @@ class EditScene:
     harmonize: tyro.conf.OmitArgPrefixes[Harmonize] = HARMONIZE
     seed: int | None = None
     """Of what is made anew; the scene's own by default."""
+    sampling: tyro.conf.OmitArgPrefixes[SamplingOptions] = SAMPLING
+    """By default, as the scene was sampled."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace an earlier output in the folder."""
     format: Literal["png", "psd", "ora"] = "png"
@@ -54,7 +56,7 @@ class EditScene:
         from dreamlayer_jax.editing.edits import plan
         from dreamlayer_jax.layered_image import LayeredImage
 
-        edits = self.edits()
+        edits, sampling = self.edits(), self.sampling.sampling()
         require_free(self.out, overwrite=self.overwrite)
         try:
             image = LayeredImage.load(self.scene, on_warning=warn)
@@ -62,7 +64,7 @@ class EditScene:
             raise RequestError(str(error)) from error
         prompts = [layer.prompt for layer in plan(image, edits)]  # what is wrong with an edit is said before a model is loaded
         model = self.model.load_for(image.model, prompts)
-        edited = model.edit(image, edits, seed=self.seed, harmonize=self.harmonize.window(model))
+        edited = model.edit(image, edits, seed=self.seed, harmonize=self.harmonize.window(model), **sampling.settings())
         from dreamlayer_jax.export.scene_folder import write_scene
 
         with new_folder(self.out, overwrite=self.overwrite) as temporary:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from dreamlayer_jax.cli.options import HARMONIZE, MODEL, Harmonize, Model, numbered, outside_failures
+from dreamlayer_jax.cli.options import HARMONIZE, MODEL, SAMPLING, Harmonize, Model, SamplingOptions, numbered, outside_failures
 from dreamlayer_jax.cli.split import split
 from dreamlayer_jax.cli.terminal import say, warn
 from dreamlayer_jax.files import new_folder, require_free
@@ -17,8 +20,11 @@ from dreamlayer_jax.request import MAX_SEED, RequestError, check_given_size, che
 
 if TYPE_CHECKING:
     import numpy as np
+    from tqdm import tqdm
 
     from dreamlayer_jax.layered_image import LayeredImage
+
+PIXELS_AT_ONCE = 16 * 64 * 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,10 +46,7 @@ class Generate:
     """The folder to write; with --count, a folder of folders."""
     seed: int = 0
     """Of the starting noise. The same seed gives the same bytes on the same machine."""
-    steps: int = 50
-    """Denoising steps, 1 to 1000."""
-    guidance: float | None = None
-    """Classifier-free guidance weight, 1 is none; the model's own by default."""
+    sampling: tyro.conf.OmitArgPrefixes[SamplingOptions] = SAMPLING
     height: int | None = None
     """In pixels; the model's own by default, as the width."""
     width: int | None = None
@@ -54,6 +57,8 @@ class Generate:
     """N:FILE: layer N (0 is the background) is this picture already, in the scene's size; the others are made for it."""
     count: int = 1
     """How many scenes, with the seeds seed, seed + 1, …"""
+    batch: int | None = None
+    """Scenes made at a time, for --count; by default as many as have the pixels of 16 scenes of 64 by 64, at least one."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace an earlier output in the folder."""
     format: Literal["png", "psd", "ora"] = "png"
@@ -64,9 +69,12 @@ class Generate:
         """Nothing is written unless all scenes are made."""
         if self.count < 1 or self.seed + self.count - 1 > MAX_SEED:
             raise RequestError(f"count is {self.count}; give at least 1, with seed + count - 1 at most {MAX_SEED}")
+        if self.batch is not None and self.batch < 1:
+            raise RequestError(f"batch is {self.batch}; give at least 1")
         require_free(self.out, overwrite=self.overwrite)
         background, foregrounds = self._prompts()
-        check_request(background=background, foregrounds=foregrounds, seed=self.seed, steps=self.steps, guidance=self.guidance)
+        check_request(background=background, foregrounds=foregrounds, seed=self.seed)
+        self.sampling.sampling()  # what is wrong with it is said before a model is loaded
         images = self._images(background, foregrounds, self._given())
         from dreamlayer_jax.export.scene_folder import write_scene
 
@@ -103,25 +111,35 @@ class Generate:
         from tqdm import tqdm
 
         model = self.model.load((background, *foregrounds))
+        sampling = self.sampling.sampling()
         size = (self.height or model.config.sample_size, self.width or model.config.sample_size)
         for number, pixels in given.items():
             check_given_size(self._given_files()[number], pixels, size)
-        images = []
-        with tqdm(total=self.steps * self.count, desc="denoising", unit="step") as bar:
-            for i in range(self.count):
-                images.append(
-                    model.generate(
-                        background=background,
-                        foregrounds=foregrounds,
-                        seed=self.seed + i,
-                        steps=self.steps,
-                        guidance=self.guidance,
-                        size=size,
-                        given=given,
-                        harmonize=not self.no_harmonize and self.harmonize.window(model),
-                        on_step=lambda done, i=i: bar.update(i * self.steps + done - bar.n),
-                    )
+        images: list[LayeredImage] = []
+        with tqdm(total=sampling.of(model.config).steps * self.count, desc="denoising", unit="step") as bar:
+            for seeds in self._batches(size):
+                begun = len(images) * bar.total // self.count
+                images += model.generate_batch(
+                    [(background, *foregrounds)] * len(seeds),
+                    seeds=seeds,
+                    size=size,
+                    given=given,
+                    harmonize=not self.no_harmonize and self.harmonize.window(model),
+                    on_step=partial(_show, bar, begun, len(seeds)),
+                    **vars(sampling),
                 )
         return images
 
+    def _batches(self, size: tuple[int, int]) -> list[list[int]]:
+        """The seeds, in batches as equal as can be: a batch of another size is another program to compile."""
+        at_once = self.batch or max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
+        number = math.ceil(self.count / at_once)
+        ends = [self.count * i // number for i in range(number + 1)]
+        return [list(range(self.seed + start, self.seed + stop)) for start, stop in itertools.pairwise(ends)]
+
     failures = staticmethod(outside_failures)
+
+
+def _show(bar: tqdm, begun: int, scenes: int, done: int) -> None:
+    """`done` steps of each of `scenes` scenes are done, after `begun` of others."""
+    bar.update(begun + done * scenes - bar.n)

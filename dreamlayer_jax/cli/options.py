@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dreamlayer_jax.cli.terminal import say, warn
 from dreamlayer_jax.cli.vocabulary import read_vocabulary, warning_for
-from dreamlayer_jax.request import RequestError
+from dreamlayer_jax.config import Sampler
+from dreamlayer_jax.request import RequestError, Sampling
 
 if TYPE_CHECKING:
     from dreamlayer_jax.config import LayerAttentionKind
@@ -73,6 +74,26 @@ class Model:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """How denoising is done. By default, as the model does it."""
+
+    sampler: Sampler | None = None
+    """ddim; dpm++, with Karras's noise levels or without, and unipc, which need fewer steps; lcm and tcd, for models distilled for them."""
+    steps: int | None = None
+    """Denoising steps, 1 to 1000; 50 for ddim, 20 for dpm++ and unipc, 4 for lcm and tcd where the model does not say."""
+    guidance: float | None = None
+    """Classifier-free guidance weight, 1 is none."""
+    guidance_interval: tuple[int, int] | None = None
+    """FROM TO: guidance only at timesteps from FROM down to TO, such as 800 200."""
+    negative: str = ""
+    """What guidance leads away from, such as "bad, ugly"."""
+
+    def sampling(self) -> Sampling:
+        """The request. Raises `RequestError` for a value that no model could use."""
+        return Sampling(**vars(self))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Harmonize:
     """Harmonisation (IRH)."""
 
@@ -96,7 +117,7 @@ def file_and_kind(text: str) -> str | tuple[str, LayerAttentionKind]:
 
 
 T = TypeVar("T")
-MODEL, HARMONIZE = Model(), Harmonize()
+MODEL, SAMPLING, HARMONIZE = Model(), SamplingOptions(), Harmonize()
 
 
 def numbered(option: str, text: str, form: str, read: Callable[[str], T]) -> tuple[int, T]:

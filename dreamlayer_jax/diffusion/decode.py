@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.config import DreamLayerConfig, LayerDecoderConfig, VAEConfig
+from dreamlayer_jax.diffusion.by_picture import by_picture
 from dreamlayer_jax.models.layer_decoder import LayerDecoder, ensemble, rgba_straight
 from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.models.vae import AutoencoderKL
@@ -24,16 +25,20 @@ class DecodedLayers:
     global_rgb_01: Float[Array, "b h w 3"]
 
 
-@partial(jax.jit, static_argnames=("config",))
 def decode_latents(config: DreamLayerConfig, vae_params: Params, latent_scaled: Float[Array, "*n h w c"]) -> Float[Array, "*n H W 3"]:
     """`latent_scaled` to rgb_01, clipped."""
-    flat = latent_scaled.reshape(-1, *latent_scaled.shape[-3:]) / config.vae.scaling_factor
-    rgb_pm1 = AutoencoderKL(config.vae).apply({"params": vae_params}, flat, method="decode")
+    return _decode(config.vae, vae_params, latent_scaled)
+
+
+@partial(jax.jit, static_argnames=("config",))
+def _decode(config: VAEConfig, params: Params, latent_scaled: Array) -> Array:
+    flat = latent_scaled.reshape(-1, *latent_scaled.shape[-3:]) / config.scaling_factor
+    vae = partial(AutoencoderKL(config).apply, {"params": params}, method="decode")
+    rgb_pm1 = by_picture(vae, config.downscale**2 * flat.shape[1] * flat.shape[2], flat)
     rgb_01 = jnp.clip(rgb_pm1 * 0.5 + 0.5, 0.0, 1.0)
     return rgb_01.reshape(*latent_scaled.shape[:-3], *rgb_01.shape[1:])
 
 
-@partial(jax.jit, static_argnames=("config", "ensembled"))
 def decode_foregrounds(
     config: DreamLayerConfig, params: Params, latent_scaled: Float[Array, "n h w c"], ensembled: bool = False
 ) -> Float[Array, "n H W 4"]:
@@ -47,13 +52,17 @@ def decode_foregrounds(
 def _transparent(
     config: DreamLayerConfig, params: Params, latent_scaled: Float[Array, "n h w c"], rgb_01: Float[Array, "n H W 3"], ensembled: bool
 ) -> Float[Array, "n H W 4"]:
-    decoder = partial(LayerDecoder(config.layer_decoder).apply, {"params": params["layer_decoder"]})
-    latent = latent_scaled / config.vae.scaling_factor
-    alpha_rgb = ensemble(decoder, rgb_01, latent) if ensembled else decoder(rgb_01, latent)
-    return rgba_straight(jnp.clip(alpha_rgb, 0.0, 1.0))
+    return _decode_alpha(config.layer_decoder, params["layer_decoder"], rgb_01, latent_scaled / config.vae.scaling_factor, ensembled)
 
 
 @partial(jax.jit, static_argnames=("config", "ensembled"))
+def _decode_alpha(config: LayerDecoderConfig, params: Params, rgb_01: Array, latent: Array, ensembled: bool) -> Array:
+    decoder = partial(LayerDecoder(config).apply, {"params": params})
+    network = partial(ensemble, decoder) if ensembled else decoder
+    alpha_rgb = by_picture(network, rgb_01.shape[1] * rgb_01.shape[2], rgb_01, latent)
+    return rgba_straight(jnp.clip(alpha_rgb, 0.0, 1.0))
+
+
 def decode_layers(config: DreamLayerConfig, params: Params, latents: Float[Array, "l b h w c"], ensembled: bool = False) -> DecodedLayers:
     """Decodes the layer batch `[background, foreground…, global]`, `latent_scaled`; the rest as in `decode_foregrounds`."""
     rgb_01 = decode_latents(config, params["vae"], latents)

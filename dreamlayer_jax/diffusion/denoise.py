@@ -1,4 +1,4 @@
-"""DDIM over the layer batch with classifier-free guidance (paper §9): the one jitted scan of generation, completion and decomposition.
+"""A run over the layer batch with classifier-free guidance (paper §9): generation, completion and decomposition.
 
 Any part of the layer batch may be *given*: its latent is known, so before every step it is put where its own trajectory is then, and only
 the rest is denoised. The rest sees it through layer-shared attention. A model trained with given layers (`LayeredConfig.given_clean`) sees
@@ -7,44 +7,35 @@ those that are given whole as they are, clean and at t = 0, at every step.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.diffusion.ddim import ddim_step
-from dreamlayer_jax.diffusion.guidance import guided
+from dreamlayer_jax.diffusion.guidance import Guidance, guided, pieces
+from dreamlayer_jax.diffusion.loop import Run, advance, begin, sampler
+from dreamlayer_jax.diffusion.noise import fresh_noise
 from dreamlayer_jax.diffusion.predict import encode_layers, predict
-from dreamlayer_jax.diffusion.schedule import add_noise, alphas_cumprod, final_alpha_cumprod, timesteps
+from dreamlayer_jax.diffusion.schedule import add_noise
+from dreamlayer_jax.diffusion.steps import Steps
 from dreamlayer_jax.layer_axis import LayerContext
 from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.models.unet import UNetOutput
+from dreamlayer_jax.place import Place
 from dreamlayer_jax.prompts import TokenBatch, doubled
 
-
-@flax.struct.dataclass
-class Steps:
-    """A run of DDIM steps, or a part of it, noisiest first."""
-
-    t: Int[Array, " s"]
-    alpha_t: Float[Array, " s"]
-    alpha_next: Float[Array, " s"]
-
-    def __getitem__(self, part: slice) -> Steps:
-        return jax.tree.map(lambda x: x[part], self)
-
-    def below(self, t: int) -> Steps:
-        """The steps from timestep `t` down."""
-        return self[int((np.asarray(self.t) > t).sum()) :]
+OnPiece = Callable[[int, Array], None]
+"""Is told the number of steps that were handed to the device, and the latent that they will end in."""
 
 
 @flax.struct.dataclass
 class Trajectory:
-    """Where a layer batch is before each of `s` steps, and after the last."""
+    """Where a layer batch is before each of the last `s` steps of a run, and after the last."""
 
     states: Float[Array, "s l b h w c"]
     clean: Float[Array, "l b h w c"]
@@ -64,80 +55,153 @@ class Given:
 
 @flax.struct.dataclass
 class Denoised:
-    """The trajectory, and each step's context maps M_G^{f,N} (zero without CACA)."""
+    """The trajectory, and each layer's context map M_G^{f,N} as a mean over the steps (zero without CACA)."""
 
     trajectory: Trajectory
-    context_maps: Float[Array, "s l b mh mw"]
+    context_maps: Float[Array, "l b mh mw"]
 
 
-def ddim_steps(config: DreamLayerConfig, steps: int) -> Steps:
-    """Timesteps with their ᾱ before and after each step."""
-    t = timesteps(config.schedule, steps)
-    alpha = np.asarray(alphas_cumprod(config.schedule))
-    previous = t - config.schedule.num_train_timesteps // steps
-    alpha_next = np.where(previous >= 0, alpha[np.maximum(previous, 0)], final_alpha_cumprod(config.schedule))
-    return Steps(t=t, alpha_t=alpha[t], alpha_next=alpha_next.astype(np.float32))
-
-
-def noised(clean: Float[Array, "l b h w c"], noise: Float[Array, "l b h w c"], run: Steps) -> Trajectory:
+def noised(clean: Float[Array, "l b h w c"], noise: Float[Array, "l b h w c"], steps: Steps) -> Trajectory:
     """The straight trajectory of a known latent: √ᾱ_t z_0 + √(1 − ᾱ_t) ε, one ε for all t."""
-    return Trajectory(states=jax.vmap(lambda alpha: add_noise(alpha, clean, noise))(jnp.asarray(run.alpha_t)), clean=clean)
+    alpha = jnp.asarray(steps.alpha_t, jnp.float32)
+    return Trajectory(states=jax.vmap(lambda alpha: add_noise(alpha, clean, noise))(alpha), clean=clean)
 
 
 @partial(jax.jit, static_argnames=("config",))
-def _contexts(config: DreamLayerConfig, params: Params, ids: Array, words: Array, empty_ids: Array) -> LayerContext:
-    empty = jnp.broadcast_to(empty_ids, ids.shape)
-    return doubled(
-        encode_layers(config, params, empty, jnp.zeros_like(words), empty_ids), encode_layers(config, params, ids, words, empty_ids)
-    )
+def _contexts(config: DreamLayerConfig, params: Params, tokens: TokenBatch, empty_ids: Array, negative_ids: Array | None) -> LayerContext:
+    prompted = encode_layers(config, params, tokens.ids, tokens.words, empty_ids, sentence=tokens.sentence)
+    if negative_ids is None:
+        return prompted
+    # Encoded as if it were the empty prompt, the negative one is every layer's, and the whole of the global prompt.
+    negative = jnp.broadcast_to(negative_ids, tokens.ids.shape)
+    return doubled(encode_layers(config, params, negative, jnp.zeros_like(tokens.words), negative_ids), prompted)
 
 
-def guidance_contexts(config: DreamLayerConfig, params: Params, tokens: TokenBatch, empty_ids: Int[Array, " t"]) -> LayerContext:
-    """Contexts of [without prompts, with prompts] along `b`; `params` needs "text_encoder" and "layer_assign"."""
+def guidance_contexts(
+    config: DreamLayerConfig,
+    params: Params,
+    tokens: TokenBatch,
+    empty_ids: Int[Array, " t"],
+    guidance: Guidance,
+    negative_ids: Int[Array, " t"] | None = None,
+) -> LayerContext:
+    """Contexts of [without prompts, with prompts] along `b`, or, where nothing is guided, of those with prompts alone.
+
+    `params` needs "text_encoder" and "layer_assign"; `negative_ids` are the tokens of what guidance leads away from, the empty prompt's by
+    default.
+    """
     needed = {name: params[name] for name in ("text_encoder", "layer_assign")}
-    return _contexts(config, needed, tokens.ids, tokens.words, empty_ids)
+    negative = (empty_ids if negative_ids is None else negative_ids) if guidance.is_on else None
+    return _contexts(config, needed, tokens, empty_ids, negative)
 
 
-@partial(jax.jit, static_argnames=("config",))  # traced once for all passes over a scene
 def guided_prediction(
     config: DreamLayerConfig,
     unet_params: Params,
     z: Float[Array, "l b h w c"],
     t: Int[Array, "l b"],
     contexts: LayerContext,
-    guidance: Array,
+    weight: Float[Array, ""] | None,
+    place: Place = Place(),
+    **parts: bool,
 ) -> tuple[Float[Array, "l b h w c"], UNetOutput]:
-    """The prediction with guidance, and the network's own output on [without prompts, with prompts]."""
-    out = predict(config, unet_params, jnp.concatenate([z, z], axis=1), jnp.concatenate([t, t], axis=1), contexts)
-    return guided(out.sample, guidance, axis=1), out
+    """The prediction, and the network's own output for the prompts; without a weight, the unconditional half is not run.
+
+    `parts` are `predict`'s: whether Eq. 9 and the context maps are in the program.
+    """
+    b = z.shape[1]
+    if weight is None:
+        out = predict(config, unet_params, z, t, prompted_half(contexts, b), place, **parts)
+        return out.sample, out
+    out = predict(config, unet_params, jnp.concatenate([z, z], axis=1), jnp.concatenate([t, t], axis=1), contexts, place, **parts)
+    return guided(out.sample, weight, axis=1), jax.tree.map(lambda x: x[:, b:], out)
 
 
-@partial(jax.jit, static_argnames=("config",))
+def prompted_half(contexts: LayerContext, b: int) -> LayerContext:
+    """The contexts of `b` scenes with their prompts, out of those that are doubled for guidance or are not."""
+    return jax.tree.map(lambda x: x[:, -b:], contexts.replace(role=None)).replace(role=contexts.role)
+
+
+@partial(jax.jit, static_argnames=("config", "place", "early"))
+def _advance(
+    config: DreamLayerConfig,
+    unet_params: Params,
+    run: Run,
+    contexts: LayerContext,
+    steps: Steps,
+    weight: Float[Array, ""] | None,
+    given: Given | None,
+    keys: Key[Array, " b"] | None,
+    start: Int[Array, ""],
+    stop: Int[Array, ""],
+    place: Place,
+    early: bool,
+) -> Run:
+    def network(z: Array, at: Steps, i: Array) -> tuple[Array, Array]:
+        seen, t = as_seen(config, z, at.t, given)
+        prediction, out = guided_prediction(config, unet_params, seen, t, contexts, weight, place, guided=early)
+        return prediction, jnp.zeros_like(run.summed) if out.maps is None else out.maps.in_global
+
+    def put(z: Array, at: Steps, i: Array) -> Array:
+        return z if given is None else lay(given.trajectory.states[i], z, given.mask)
+
+    noise = fresh_noise(keys, run.z.shape, config.layered.same_noise)
+    return advance(run, steps, sampler(config.schedule.prediction_type, network, put, noise), start, stop)
+
+
 def denoise(
     config: DreamLayerConfig,
     unet_params: Params,
     z: Float[Array, "l b h w c"],
     contexts: LayerContext,
-    run: Steps,
-    guidance: Float[Array, ""],
+    steps: Steps,
+    guidance: Guidance,
     given: Given | None = None,
+    keys: Key[Array, " b"] | None = None,
+    *,
+    place: Place = Place(),
+    keep: int | None = None,
+    piece: int | None = None,
+    on_piece: OnPiece | None = None,
 ) -> Denoised:
-    """Runs the given DDIM steps; `contexts` are doubled for guidance. `given.trajectory` has a state for each of these steps.
+    """Takes the given steps.
 
     What is given is put in place before each step, not after the last: the caller lays `given.trajectory.clean` over a finished run.
+
+    Args:
+        config: the model.
+        unet_params: the UNet's.
+        z: where the run begins.
+        contexts: `guidance_contexts`.
+        steps: of the run.
+        guidance: how much, and at which steps.
+        given: what is known; its trajectory has a state for each step.
+        keys: the scenes' keys, for samplers that draw noise.
+        place: devices and the dtype of activations.
+        keep: the trajectory is kept over so many last steps; all by default.
+        piece: the most steps that are handed to the device at a time; all that are alike by default.
+        on_piece: see `OnPiece`.
     """
+    sides = [side >> config.layered.context_block if config.layered.context_map else 1 for side in z.shape[2:4]]
+    run = begin(z, steps, keep=len(steps) if keep is None else keep, summed=jnp.zeros((*z.shape[:2], *sides)))
+    is_guided, early = guidance.at(steps), early_steps(config, steps, place)
+    for start, stop in pieces(piece, is_guided, early):
+        weight = np.float32(guidance.weight) if is_guided[start] else None
+        parts = {"place": place, "early": bool(early[start])}
+        run = _advance(config, unet_params, run, contexts, steps, weight, given, keys, start, stop, **parts)
+        if on_piece is not None:
+            on_piece(stop, run.z)
+    return Denoised(trajectory=Trajectory(states=run.states, clean=run.z), context_maps=run.summed / len(steps))
 
-    def step(z: Array, now: tuple[Steps, Array | None]) -> tuple[Array, tuple[Array, Array]]:
-        at, known = now
-        z = z if given is None else lay(known, z, given.mask)
-        seen, t = as_seen(config, z, at.t, given)
-        prediction, out = guided_prediction(config, unet_params, seen, t, contexts, guidance)
-        maps = out.maps.in_global[:, z.shape[1] :] if out.maps is not None else jnp.zeros((*z.shape[:2], 1, 1))
-        return ddim_step(config.schedule.prediction_type, z, prediction, at.alpha_t, at.alpha_next), (z, maps)
 
-    states = None if given is None else given.trajectory.states
-    clean, (states, maps) = jax.lax.scan(step, z, (run, states))
-    return Denoised(trajectory=Trajectory(states=states, clean=clean), context_maps=maps)
+def early_steps(config: DreamLayerConfig, steps: Steps, place: Place) -> Bool[np.ndarray, " s"]:
+    """Which steps are taken by a program that has Eq. 9 in it: those with t >= T_G.
+
+    On one device Eq. 9 costs less in every later step than the second program costs to compile, so there it is all of them, if any.
+    """
+    acts = np.asarray(steps.t) >= config.layered.t_guided if config.layered.guided else np.zeros(len(steps), bool)
+    spread = place.mesh is not None or place.layers == "pmap"
+    return acts if spread else np.full(len(steps), acts.any())
 
 
 def as_seen(

@@ -5,15 +5,23 @@ from __future__ import annotations
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.config import DreamLayerConfig, VAEConfig
+from dreamlayer_jax.diffusion.by_picture import by_picture
 from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.models.vae import AutoencoderKL
 
 
-@partial(jax.jit, static_argnames=("config",))
 def encode_pictures(config: DreamLayerConfig, vae_params: Params, rgb_01: Float[Array, "n H W 3"]) -> Float[Array, "n h w c"]:
     """The mean `latent_scaled` of pictures in [0, 1]; sides must be multiples of `config.vae.downscale`."""
-    mean, _ = AutoencoderKL(config.vae).apply({"params": vae_params}, rgb_01 * 2 - 1, method="encode")
-    return mean * config.vae.scaling_factor
+    return _encode(config.vae, vae_params, rgb_01)
+
+
+@partial(jax.jit, static_argnames=("config",))
+def _encode(config: VAEConfig, params: Params, rgb_01: Array) -> Array:
+    def mean(rgb_01: Array) -> Array:
+        return AutoencoderKL(config).apply({"params": params}, rgb_01 * 2 - 1, method="encode")[0]
+
+    return by_picture(mean, rgb_01.shape[1] * rgb_01.shape[2], jnp.asarray(rgb_01)) * config.scaling_factor

@@ -20,15 +20,20 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
 
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.diffusion.ddim import ddim_step
 from dreamlayer_jax.diffusion.decode import decode_latents
-from dreamlayer_jax.diffusion.denoise import Given, Steps, Trajectory, as_seen, guided_prediction
+from dreamlayer_jax.diffusion.denoise import Given, OnPiece, Trajectory, as_seen, early_steps, guided_prediction
+from dreamlayer_jax.diffusion.guidance import Guidance, pieces
+from dreamlayer_jax.diffusion.loop import Run, advance, begin, sampler
+from dreamlayer_jax.diffusion.noise import fresh_noise
 from dreamlayer_jax.diffusion.schedule import add_noise, noise_of
+from dreamlayer_jax.diffusion.steps import Steps
 from dreamlayer_jax.layer_axis import LayerContext
 from dreamlayer_jax.models.params import Params
+from dreamlayer_jax.place import Place
 
 COVERAGE_POWER = 4
 """Chosen on scenes apart from those that are reported."""
@@ -49,7 +54,6 @@ def alpha_at_latent(alpha: Float[Array, "f b H W"], height: int, width: int) -> 
     return jax.image.resize(alpha, (*alpha.shape[:2], height, width), "linear", antialias=True)[..., None]
 
 
-@partial(jax.jit, static_argnames=("config", "t_end"))
 def harmonize(
     config: DreamLayerConfig,
     unet_params: Params,
@@ -57,50 +61,87 @@ def harmonize(
     alpha: Float[Array, "f b H W"],
     blend: Float[Array, "b h w c"],
     contexts: LayerContext,
-    run: Steps,
-    guidance: Float[Array, ""],
+    steps: Steps,
+    guidance: Guidance,
     t_end: int,
+    keys: Key[Array, " b"] | None = None,
+    *,
+    place: Place = Place(),
+    piece: int | None = None,
+    on_piece: OnPiece | None = None,
 ) -> Trajectory:
     """The second pass, from T_H to 0, of the fused latent ẑ^m in the global slot of the layer batch.
 
     Args:
         config: the model; `config.harmonize.lays` says what is laid in.
         unet_params: the UNet's.
-        kept: the layer batch's latents over the steps of `run`; the global layer's are not used.
+        kept: the layer batch's latents over `steps`; the global layer's are not used.
         alpha: the foregrounds' I_α in [0, 1], at the picture's resolution.
         blend: E(B), the `latent_scaled` of the layers' blend.
-        contexts: doubled for guidance.
-        run: the steps from T_H down, as many as `kept` has states.
-        guidance: classifier-free guidance weight.
+        contexts: `guidance_contexts`.
+        steps: from T_H down (`Steps.below`), as many as `kept` has states.
+        guidance: how much, and at which steps.
         t_end: T'_H, the last timestep at which the foregrounds are laid in.
+        keys: the scenes' keys, for samplers that draw noise; it is the background's.
+        place: devices and the dtype of activations.
+        piece: the most steps that are handed to the device at a time.
+        on_piece: see `OnPiece`.
 
     Returns:
         The trajectory of ẑ^m, without a layer axis: states (s, b, h, w, c) and the clean latent (b, h, w, c).
     """
-    if len(run.t) == 0:
+    if len(steps) == 0:
         raise ValueError("there is no step from T_H down: harmonisation needs a T_H of at least the smallest timestep")
     alphas = alpha_at_latent(alpha, *kept.clean.shape[2:4])
+    run = begin(kept.states[0, 0], steps, keep=len(steps))
+    is_guided, early = guidance.at(steps), early_steps(config, steps, place)
+    for start, stop in pieces(piece, is_guided, early):
+        weight = np.float32(guidance.weight) if is_guided[start] else None
+        parts = {"place": place, "early": bool(early[start])}
+        scene = (kept, alphas, blend, contexts, keys)
+        run = _advance(config, unet_params, run, scene, steps, weight, np.int32(t_end), start, stop, **parts)
+        if on_piece is not None:
+            on_piece(stop, run.z)
+    return Trajectory(states=run.states, clean=run.z)
+
+
+@partial(jax.jit, static_argnames=("config", "place", "early"))
+def _advance(
+    config: DreamLayerConfig,
+    unet_params: Params,
+    run: Run,
+    scene: tuple[Trajectory, Array, Array, LayerContext, Array | None],
+    steps: Steps,
+    weight: Float[Array, ""] | None,
+    t_end: Int[Array, ""],
+    start: Int[Array, ""],
+    stop: Int[Array, ""],
+    place: Place,
+    early: bool,
+) -> Run:
+    kept, alphas, blend, contexts, keys = scene
     covered = (1 - jnp.prod(1 - alphas, axis=0)) ** COVERAGE_POWER
     is_layer = (jnp.arange(len(kept.clean)) < len(kept.clean) - 1).astype(jnp.float32).reshape(-1, 1, 1, 1, 1)
     given = Given(trajectory=kept, mask=jnp.broadcast_to(is_layer, (*kept.clean.shape[:-1], 1)))
-    noise = noise_of(kept.states[0, 0], kept.clean[0], run.alpha_t[0])
+    background_noise = noise_of(kept.states[0, 0], kept.clean[0], steps.alpha_t[0])
 
-    def step(z: Array, now: tuple[Steps, Array]) -> tuple[Array, Array]:
-        at, layers = now
+    def put(z: Array, at: Steps, i: Array) -> Array:
         if config.harmonize.lays == "kept":
-            fused = fuse(z, layers[1:-1], alphas)
+            fused = fuse(z, kept.states[i, 1:-1], alphas)
         else:
-            fused = fuse(z, add_noise(at.alpha_t, blend, noise)[None], covered[None])
-        z = jnp.where(at.t >= t_end, fused, z)
-        seen, t = as_seen(config, jnp.concatenate([layers[:-1], z[None]]), at.t, given)
-        prediction, _ = guided_prediction(config, unet_params, seen, t, contexts, guidance)
-        return ddim_step(config.schedule.prediction_type, z, prediction[-1], at.alpha_t, at.alpha_next), z
+            fused = fuse(z, add_noise(at.alpha_t, blend, background_noise)[None], covered[None])
+        return jnp.where(at.t >= t_end, fused, z)
 
-    clean, states = jax.lax.scan(step, kept.states[0, 0], (run, kept.states))
-    return Trajectory(states=states, clean=clean)
+    def network(z: Array, at: Steps, i: Array) -> tuple[Array, None]:
+        seen, t = as_seen(config, jnp.concatenate([kept.states[i, :-1], z[None]]), at.t, given)
+        prediction, _ = guided_prediction(config, unet_params, seen, t, contexts, weight, place, guided=early, maps=False)
+        return prediction[-1], None
+
+    every_layer = fresh_noise(keys, kept.clean.shape, config.layered.same_noise)
+    solver = sampler(config.schedule.prediction_type, network, put, lambda at: every_layer(at)[0])
+    return advance(run, steps, solver, start, stop)
 
 
-@partial(jax.jit, static_argnames=("config",))
 def decode_change(
     config: DreamLayerConfig, vae_params: Params, clean: Float[Array, "b h w c"], blend: Float[Array, "b h w c"]
 ) -> Float[Array, "b H W 3"]:

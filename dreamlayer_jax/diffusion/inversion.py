@@ -15,12 +15,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.diffusion.ddim import ddim_step
-from dreamlayer_jax.diffusion.denoise import Steps, Trajectory
+from dreamlayer_jax.diffusion.denoise import Trajectory
+from dreamlayer_jax.diffusion.loop import Step, advance, begin
 from dreamlayer_jax.diffusion.predict import predict
 from dreamlayer_jax.diffusion.schedule import clean_and_noise
+from dreamlayer_jax.diffusion.solvers.ddim import ddim_step
+from dreamlayer_jax.diffusion.solvers.linear import Memory
+from dreamlayer_jax.diffusion.steps import Steps
 from dreamlayer_jax.layer_axis import LayerContext
 from dreamlayer_jax.models.params import Params
+from dreamlayer_jax.place import Place
 
 
 def see_global_only(layers: LayerContext) -> LayerContext:
@@ -28,13 +32,14 @@ def see_global_only(layers: LayerContext) -> LayerContext:
     return layers.replace(keys="global")
 
 
-@partial(jax.jit, static_argnames=("config", "refinements"))
+@partial(jax.jit, static_argnames=("config", "place", "refinements"))
 def invert(
     config: DreamLayerConfig,
     unet_params: Params,
     clean: Float[Array, "l b h w c"],
     layers: LayerContext,
-    run: Steps,
+    steps: Steps,
+    place: Place = Place(),
     refinements: int = 2,
 ) -> Trajectory:
     """The trajectory that DDIM, at guidance 1 and with the same `layers`, would take to `clean`.
@@ -42,25 +47,28 @@ def invert(
     Args:
         clean: `latent_scaled` of every slot.
         layers: prompts of the slots; for the paper's masked inversion, `see_global_only(layers)`.
-        run: the sampling run's steps, noisiest first.
+        steps: the sampling run's, noisiest first.
+        place: devices and the dtype of activations.
         refinements: predictions made again at each step; 0 is plain DDIM inversion.
 
     Returns:
         States noisiest first, as `denoise` gives them: its first is where sampling starts from.
     """
     kind = config.schedule.prediction_type
+    parts = {"place": place, "maps": False}
+    up = steps[::-1]  # each from ᾱ_next to ᾱ_t
 
-    def step(z_t: Array, at: Steps) -> tuple[Array, Array]:
-        t = jnp.broadcast_to(at.t, z_t.shape[1:2])
-        prediction = predict(config, unet_params, z_t, t, layers).sample
-        first = ddim_step(kind, z_t, prediction, at.alpha_next, at.alpha_t)
+    def step(at: Steps, i: Array, z: Array, memory: Memory) -> Step:
+        t = jnp.broadcast_to(at.t, z.shape[1:2])
+        prediction = predict(config, unet_params, z, t, layers, **parts).sample
+        first = ddim_step(kind, z, prediction, at.alpha_next, at.alpha_t)
 
         def refine(_: int, z_s: Array) -> Array:
-            _, noise = clean_and_noise(kind, at.alpha_t, z_s, predict(config, unet_params, z_s, t, layers).sample)
-            return ddim_step("epsilon", z_t, noise, at.alpha_next, at.alpha_t)
+            _, noise = clean_and_noise(kind, at.alpha_t, z_s, predict(config, unet_params, z_s, t, layers, **parts).sample)
+            return ddim_step("epsilon", z, noise, at.alpha_next, at.alpha_t)
 
         z_s = jax.lax.fori_loop(0, refinements, refine, first)
-        return z_s, z_s
+        return Step(z=z_s, state=z_s, memory=memory, summed=None)
 
-    _, states = jax.lax.scan(step, clean, jax.tree.map(jnp.asarray, run), reverse=True)
-    return Trajectory(states=states, clean=clean)
+    run = advance(begin(clean, up, keep=len(up)), up, step)
+    return Trajectory(states=run.states[::-1], clean=clean)

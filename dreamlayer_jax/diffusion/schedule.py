@@ -12,10 +12,15 @@ from jaxtyping import Array, Float
 from dreamlayer_jax.config import PredictionType, ScheduleConfig
 
 
-def alphas_cumprod(config: ScheduleConfig) -> Float[Array, " t"]:
-    """ᾱ_t for t = 0 … T − 1: scaled-linear betas (linear in √β), float32."""
+def alpha_table(config: ScheduleConfig) -> Float[np.ndarray, " t"]:
+    """ᾱ_t for t = 0 … T − 1: scaled-linear betas (linear in √β), float64."""
     betas = np.linspace(config.beta_start**0.5, config.beta_end**0.5, config.num_train_timesteps, dtype=np.float64) ** 2
-    return jnp.asarray(np.cumprod(1.0 - betas), jnp.float32)
+    return np.cumprod(1.0 - betas)
+
+
+def alphas_cumprod(config: ScheduleConfig) -> Float[Array, " t"]:
+    """`alpha_table` on the device, float32."""
+    return jnp.asarray(alpha_table(config), jnp.float32)
 
 
 def final_alpha_cumprod(config: ScheduleConfig) -> float:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from dreamlayer_jax.diffusion.denoise import Trajectory, ddim_steps
+from dreamlayer_jax.diffusion.denoise import Trajectory
+from dreamlayer_jax.diffusion.steps import Steps
 from dreamlayer_jax.layer_axis import Role
-from dreamlayer_jax.model import Model
 from dreamlayer_jax.scene import KeptLatents, Layer
 
 
-def as_layers(prompts: list[str], rgba_straight: UInt8[np.ndarray, "k h w 4"]) -> tuple[Layer, ...]:
+def as_layers(prompts: Sequence[str], rgba_straight: UInt8[np.ndarray, "k h w 4"]) -> tuple[Layer, ...]:
     """Background first, then the foregrounds."""
     return tuple(
         Layer(prompt=prompt, role=Role.FOREGROUND if i else Role.BACKGROUND, rgba_straight=pixels)
@@ -19,15 +21,14 @@ def as_layers(prompts: list[str], rgba_straight: UInt8[np.ndarray, "k h w 4"]) -
     )
 
 
-def keep(model: Model, trajectory: Trajectory, steps: int, t_start: int) -> KeptLatents:
-    """The part of one scene's trajectory from T_H down."""
-    run = ddim_steps(model.config, steps).below(t_start)
-    kept = trajectory.last(len(run.t)) if len(run.t) else trajectory.replace(states=trajectory.states[:0])
+def keep(trajectory: Trajectory, steps: Steps, scene: int = 0) -> KeptLatents:
+    """One scene's latents over `steps`, the last of the trajectory's."""
+    states = trajectory.states[len(trajectory.states) - len(steps) :, :, scene]
     return KeptLatents(
-        t=np.asarray(run.t, np.int32), states=np.asarray(kept.states[:, :, 0], np.float32), clean=np.asarray(kept.clean[:, 0], np.float32)
+        t=np.asarray(steps.t, np.int32), states=np.asarray(states, np.float32), clean=np.asarray(trajectory.clean[:, scene], np.float32)
     )
 
 
-def mean_maps(context_maps: Float[np.ndarray, "l b mh mw"]) -> Float[np.ndarray, "f mh mw"]:
-    """The foregrounds' maps of the one scene."""
-    return np.asarray(context_maps, np.float32)[1:-1, 0]
+def foreground_maps(context_maps: Float[np.ndarray, "l b mh mw"], scene: int = 0) -> Float[np.ndarray, "f mh mw"]:
+    """The foregrounds' maps of one scene."""
+    return np.asarray(context_maps[1:-1, scene], np.float32)

@@ -19,63 +19,77 @@ from jaxtyping import Bool, Float, UInt8
 
 from dreamlayer_jax.canvas import Canvas
 from dreamlayer_jax.compositing import from_uint8, premultiply, to_uint8, unpremultiply
-from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.decode import decode_layers
-from dreamlayer_jax.diffusion.denoise import noised
-from dreamlayer_jax.diffusion.generate import GeneratedLatents, KnownLatents, generate_layers
+from dreamlayer_jax.diffusion.denoise import Trajectory, noised
+from dreamlayer_jax.diffusion.generate import KnownLatents, generate_layers
+from dreamlayer_jax.diffusion.noise import scene_keys
 from dreamlayer_jax.diffusion.schedule import noise_of
 from dreamlayer_jax.editing.edits import Edit, PlannedLayer, plan
 from dreamlayer_jax.editing.placement import cut_then_shown
 from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.model import Model
-from dreamlayer_jax.models.params import Params
+from dreamlayer_jax.request import Sampling
 from dreamlayer_jax.scene import KeptLatents
 from dreamlayer_jax.tasks.assemble import as_layers
 from dreamlayer_jax.tasks.given import encode_layers_on_grey
 from dreamlayer_jax.tasks.harmonize import Window, changed_blend, check_window, harmonized, window_steps
 
 
-def edit_layers(
-    model: Model, image: LayeredImage, edits: Sequence[Edit], *, seed: int, steps: int, guidance: float, window: Window
-) -> LayeredImage:
+def edit_layers(model: Model, image: LayeredImage, edits: Sequence[Edit], *, seed: int, sampling: Sampling, window: Window) -> LayeredImage:
     """See `DreamLayer.edit`."""
     check_window(window, model.config.schedule.num_train_timesteps)
     decoders, planned = model.decoders(), plan(image, edits)
     prompts = [layer.prompt for layer in planned]
-    tokens, run = model.tokens(prompts, steps), window_steps(model, steps, window)
+    sampling = sampling.of(model.config)
+    tokens, steps, keys = model.tokens(prompts), model.steps(sampling), scene_keys([seed])
+    below = window_steps(steps, window)
     down, side = model.config.vae.downscale, model.config.sample_size
     onto = tuple(down * n for n in image.kept.clean.shape[1:3]) if image.kept is not None else (side, side)
     canvas = Canvas(image.size, onto)
 
     rgba, missing = zip(*(_placed(image, layer) for layer in planned), strict=True)
     clean, noise = _latents(model, image, planned, [canvas.place(pixels) for pixels in rgba], jax.random.key(seed))
-    states = np.array(noised(jnp.asarray(clean), jnp.asarray(noise), jax.tree.map(jnp.asarray, run)).states)
-    _put_back_untouched(states, clean, image.kept, planned, np.asarray(run.t))
+    states = np.array(noised(jnp.asarray(clean), jnp.asarray(noise), below).states)
+    _put_back_untouched(states, clean, image.kept, planned, np.asarray(below.t))
 
     unknown = _unknown(planned, missing, canvas, clean.shape[1:3])
     maps = _placed_maps(image, planned)
     layers = list(rgba)
     if unknown[:-1].any():
         known = KnownLatents(latents=jnp.asarray(clean)[:, None], mask=jnp.asarray(~unknown, jnp.float32)[:, None, ..., None])
-        made = generate_layers(model.config, model.params, tokens, model.empty_ids, jax.random.key(seed), steps, guidance, onto, known)
+        made = generate_layers(
+            model.config,
+            model.params,
+            tokens,
+            model.empty_ids,
+            keys,
+            steps,
+            model.guidance(sampling),
+            negative_ids=model.negative_ids(sampling),
+            size=onto,
+            known=known,
+            keep=len(below),
+        )
+        decoded = np.asarray(to_uint8(decode_layers(model.config, decoders, made.latents).rgba_straight_01))[:, 0]
         for i in np.flatnonzero(unknown[:-1].any(axis=(1, 2))):
-            layers[i], maps[i] = _completed(model.config, decoders, canvas, made, i, rgba[i], missing[i], maps[i])
+            layers[i], maps[i] = _completed(canvas, decoded[i], made.context_maps[i, 0], i, rgba[i], missing[i], maps[i])
             clean[i] = np.asarray(made.latents[i, 0])
-            states[:, i] = np.asarray(made.trajectory.states[-len(run.t) :, i, 0])
+            states[:, i] = np.asarray(made.trajectory.states[:, i, 0])
 
-    kept = KeptLatents(t=np.asarray(run.t, np.int32), states=states, clean=clean)
-    on_canvas = np.stack([canvas.place(pixels) for pixels in layers])
-    change, kept = harmonized(model, prompts, kept, on_canvas, steps=steps, guidance=guidance, window=window)
-    whole = changed_blend(np.stack(layers), canvas.take(change))
+    on_canvas = np.stack([canvas.place(pixels) for pixels in layers])[:, None]
+    trajectory = Trajectory(states=jnp.asarray(states)[:, :, None], clean=jnp.asarray(clean)[:, None])
+    change, fused = harmonized(model, [prompts], trajectory, on_canvas, below, sampling=sampling, window=window, keys=keys)
+    states[:, -1], clean[-1] = np.asarray(fused.states[:, 0]), np.asarray(fused.clean[0])
+    whole = changed_blend(np.stack(layers), canvas.take(np.asarray(change)[0]))
     return LayeredImage(
         layers=as_layers(prompts, np.stack(layers)),
         global_rgb=whole,
         context_maps=np.stack(maps[1:]),
         seed=seed,
-        settings={**image.settings, "steps": steps, "guidance": guidance, "harmonize": list(window), "edits": _described(image, edits)},
+        settings={**image.settings, **sampling.settings(), "harmonize": list(window), "edits": _described(image, edits)},
         model=model.config.name,
         composite_rgb=whole,
-        kept=kept,
+        kept=KeptLatents(t=np.asarray(below.t, np.int32), states=states, clean=clean),
     )
 
 
@@ -148,21 +162,13 @@ def _placed_maps(image: LayeredImage, planned: Sequence[PlannedLayer]) -> list[F
 
 
 def _completed(
-    config: DreamLayerConfig,
-    decoders: Params,
-    canvas: Canvas,
-    made: GeneratedLatents,
-    i: int,
-    rgba: np.ndarray,
-    missing: np.ndarray,
-    context_map: np.ndarray,
+    canvas: Canvas, decoded: np.ndarray, made_map: np.ndarray, i: int, rgba: np.ndarray, missing: np.ndarray, context_map: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Layer i with what was missing filled in, and its context map."""
-    decoded = np.asarray(to_uint8(decode_layers(config, decoders, made.latents).rgba_straight_01))[i, 0]
     filled = np.where(missing[..., None], canvas.take(decoded), rgba)
     if i == 0:
         filled[..., 3] = 255
-    new = np.asarray(jax.image.resize(made.context_maps[i, 0], context_map.shape, "linear"))
+    new = np.asarray(jax.image.resize(made_map, context_map.shape, "linear"))
     return filled, new if missing.all() else np.maximum(context_map, new)
 
 

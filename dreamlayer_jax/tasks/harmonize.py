@@ -1,20 +1,21 @@
-"""Harmonisation (IRH, paper §3.3): its window, and the composite of one scene or many."""
+"""Harmonisation (IRH, paper §3.3): its window, and the composites of scenes."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, Key, UInt8
 
 from dreamlayer_jax.compositing import composite, from_uint8, to_uint8
-from dreamlayer_jax.diffusion.denoise import Steps, Trajectory, ddim_steps, guidance_contexts
+from dreamlayer_jax.diffusion.denoise import Trajectory, guidance_contexts
 from dreamlayer_jax.diffusion.encode import encode_pictures
 from dreamlayer_jax.diffusion.harmonize import decode_change, harmonize
+from dreamlayer_jax.diffusion.steps import Steps
 from dreamlayer_jax.model import Model
-from dreamlayer_jax.prompts import TokenBatch
-from dreamlayer_jax.request import RequestError
-from dreamlayer_jax.scene import KeptLatents
+from dreamlayer_jax.request import RequestError, Sampling
 
 Window = tuple[int, int]
 
@@ -26,66 +27,46 @@ def check_window(window: Window, timesteps: int) -> None:
         raise RequestError(f"the harmonisation window is T_H {start}, T'_H {end}; give {timesteps} >= T_H >= T'_H >= 0")
 
 
-def window_steps(model: Model, steps: int, window: Window) -> Steps:
+def window_steps(steps: Steps, window: Window) -> Steps:
     """The steps of the window's pass, from T_H down. Raises `RequestError` if there is none."""
-    run = ddim_steps(model.config, steps)
-    if window[0] < run.t[-1]:
-        raise RequestError(f"T_H is {window[0]}, but the last of {steps} steps is at timestep {int(run.t[-1])}: give that at least")
-    return run.below(window[0])
+    last = int(steps.t[-1])
+    if window[0] < last:
+        raise RequestError(
+            f"T_H is {window[0]}, but the last of {len(steps)} steps is at timestep {last}: "
+            "give that at least, or more steps, or leave harmonisation out"
+        )
+    return steps.below(window[0])
 
 
 def harmonized(
     model: Model,
-    prompts: list[str],
-    kept: KeptLatents,
-    rgba: UInt8[np.ndarray, "k H W 4"],
-    *,
-    steps: int,
-    guidance: float,
-    window: Window,
-) -> tuple[Float[np.ndarray, "H W 3"], KeptLatents]:
-    """IRH (Eq. 12): what it changes in the blend of the layers, and the kept latents with its own in the global slot.
-
-    Raises:
-        RequestError: the kept latents begin below T_H.
-    """
-    run = window_steps(model, steps, window)
-    if len(run.t) > len(kept.t):
-        begin = int(kept.t[0]) if len(kept.t) else 0
-        raise RequestError(f"T_H is {window[0]}, but the kept latents begin at timestep {begin}: give that at most")
-    trajectory = Trajectory(states=jnp.asarray(kept.states[-len(run.t) :, :, None]), clean=jnp.asarray(kept.clean[:, None]))
-    change, fused = harmonized_batch(model, model.tokens(prompts), trajectory, rgba[:, None], run, guidance=guidance, t_end=window[1])
-    states = kept.states[-len(run.t) :].copy()
-    states[:, -1] = np.asarray(fused.states[:, 0])
-    clean = kept.clean.copy()
-    clean[-1] = np.asarray(fused.clean[0])
-    return np.asarray(change[0]), KeptLatents(t=np.asarray(run.t, np.int32), states=states, clean=clean)
-
-
-def harmonized_batch(
-    model: Model,
-    tokens: TokenBatch,
+    scenes: Sequence[Sequence[str]],
     kept: Trajectory,
     rgba: UInt8[np.ndarray | jax.Array, "k b H W 4"],
-    run: Steps,
+    steps: Steps,
     *,
-    guidance: float,
-    t_end: int,
-) -> tuple[Float[jax.Array, "b H W 3"], Trajectory]:
-    """IRH of scenes of one layer count: what it changes in the blends, and ẑ^m's trajectory. `kept` has a state for each step of `run`."""
+    sampling: Sampling,
+    window: Window,
+    keys: Key[Array, " b"],
+) -> tuple[Float[Array, "b H W 3"], Trajectory]:
+    """IRH (Eq. 12) of scenes of one layer count: what it changes in the blends, and ẑ^m's trajectory.
+
+    Args:
+        model: the model.
+        scenes: each scene's prompts, background first.
+        kept: the layers' latents, a state for each of `steps`.
+        rgba: the layers' pixels.
+        steps: `window_steps`.
+        sampling: how the pass is sampled.
+        window: (T_H, T'_H). Where the run has no step between them, the foregrounds are laid in at the first below T_H.
+        keys: the scenes' keys.
+    """
     layers = from_uint8(jnp.asarray(rgba))
     blend = encode_pictures(model.config, model.params["vae"], composite(layers))
-    fused = harmonize(
-        model.config,
-        model.params["unet"],
-        kept,
-        layers[1:, ..., 3],
-        blend,
-        guidance_contexts(model.config, model.params, tokens, model.empty_ids),
-        jax.tree.map(jnp.asarray, run),
-        jnp.float32(guidance),
-        t_end=t_end,
-    )
+    guidance = model.guidance(sampling)
+    contexts = guidance_contexts(model.config, model.params, model.tokens(*scenes), model.empty_ids, guidance, model.negative_ids(sampling))
+    t_end = min(window[1], int(steps.t[0]))
+    fused = harmonize(model.config, model.params["unet"], kept, layers[1:, ..., 3], blend, contexts, steps, guidance, t_end, keys)
     return decode_change(model.config, model.params["vae"], fused.clean, blend), fused
 
 

@@ -1,6 +1,12 @@
-"""Image to layers (paper Appendix E), for a picture of any size."""
+"""Image to layers (paper Appendix E), for a picture of any size.
+
+The layers' pixels get back the detail that the autoencoder loses, for it is there in the picture: see `with_detail`.
+"""
 
 from __future__ import annotations
+
+import dataclasses
+from typing import TypeVar, get_args
 
 import jax
 import jax.numpy as jnp
@@ -8,14 +14,24 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dreamlayer_jax.canvas import Canvas
-from dreamlayer_jax.compositing import from_uint8, to_uint8
+from dreamlayer_jax.compositing import from_uint8, to_uint8, visibility
+from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.decode import decode_latents, decode_layers
-from dreamlayer_jax.diffusion.decompose import METHODS, Method, decompose_layers, default_method, with_detail
+from dreamlayer_jax.diffusion.decompose import Method, decompose_layers
 from dreamlayer_jax.diffusion.encode import encode_pictures
+from dreamlayer_jax.diffusion.noise import scene_keys
 from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.model import Model
-from dreamlayer_jax.request import RequestError
-from dreamlayer_jax.tasks.assemble import as_layers, keep, mean_maps
+from dreamlayer_jax.request import RequestError, Sampling
+from dreamlayer_jax.tasks.assemble import as_layers, foreground_maps, keep
+
+METHODS: tuple[str, ...] = get_args(Method)
+Pictures = TypeVar("Pictures")
+
+
+def default_method(config: DreamLayerConfig) -> Method:
+    """ "given" for a model that was trained with given layers, else "replay"."""
+    return "given" if config.layered.given_clean else "replay"
 
 
 def image_to_layers(
@@ -24,8 +40,7 @@ def image_to_layers(
     prompts: list[str],
     *,
     seed: int,
-    steps: int,
-    guidance: float,
+    sampling: Sampling,
     method: Method | None,
 ) -> LayeredImage:
     """See `DreamLayer.decompose`."""
@@ -34,17 +49,37 @@ def image_to_layers(
         raise RequestError(f"method is {method!r}; known are {', '.join(METHODS)}")
     if picture.ndim != 3 or picture.shape[-1] != 3 or picture.dtype != np.uint8:
         raise RequestError(f"the picture is {picture.dtype} {picture.shape}; give uint8 of shape (h, w, 3), or a file to `read_picture`")
-    decoders, tokens = model.decoders(), model.tokens(prompts, steps)
+    if method != "given" and sampling.sampler is None:
+        sampling = dataclasses.replace(sampling, sampler="ddim")
+    sampling = sampling.of(model.config)
+    if method != "given" and sampling.sampler != "ddim":
+        raise RequestError(
+            f"the sampler is {sampling.sampler!r}, but method {method!r} inverts the picture by DDIM: give the sampler 'ddim'"
+        )
+    decoders, tokens, steps = model.decoders(), model.tokens(prompts), model.steps(sampling)
     size = picture.shape[:2]
     canvas = Canvas(size, (model.config.sample_size,) * 2)
     placed = jnp.asarray(from_uint8(canvas.place(picture)))[None]
     latent = encode_pictures(model.config, model.params["vae"], placed)
-    made = decompose_layers(model.config, model.params, latent, tokens, model.empty_ids, jax.random.key(seed), steps, guidance, method)
+    kept_steps = steps.below(model.config.harmonize.start)
+    made = decompose_layers(
+        model.config,
+        model.params,
+        latent,
+        tokens,
+        model.empty_ids,
+        scene_keys([seed]),
+        steps,
+        model.guidance(sampling),
+        method,
+        negative_ids=model.negative_ids(sampling),
+        keep=len(kept_steps),
+    )
     decoded = decode_layers(model.config, decoders, made.latents)
     through = canvas.take(np.asarray(decode_latents(model.config, model.params["vae"], latent))[0])
     taken = np.stack([canvas.take(pixels) for pixels in np.asarray(decoded.rgba_straight_01)[:, 0]])
     rgba = to_uint8(with_detail(taken, through, from_uint8(picture)))
-    maps = mean_maps(made.context_maps)
+    maps = foreground_maps(made.context_maps)
     if canvas.size != canvas.onto:  # maps of the canvas, cut to the picture
         on_canvas = np.asarray(jax.image.resize(maps, (len(maps), *canvas.onto), "linear"))
         maps = np.stack([canvas.take(m[..., None])[..., 0] for m in on_canvas])
@@ -53,7 +88,23 @@ def image_to_layers(
         global_rgb=picture if method != "inversion" else to_uint8(canvas.take(np.asarray(decoded.global_rgb_01)[0])),
         context_maps=maps,
         seed=seed,
-        settings={"steps": steps, "guidance": guidance, "method": method},
+        settings={**sampling.settings(), "method": method},
         model=model.config.name,
-        kept=keep(model, made.trajectory, steps, model.config.harmonize.start),
+        kept=keep(made.trajectory, kept_steps),
     )
+
+
+def with_detail(rgba_straight_01: Pictures, through_01: Pictures, picture_01: Pictures) -> Pictures:
+    """The layers of a picture P with the picture's own detail.
+
+    What the autoencoder loses, P − D(E(P)), is added to each layer in proportion to how much of the layer is seen, so that Eq. 1 of the
+    layers has it again. Light and shadow are in D(E(P)) and so stay out.
+
+    Args:
+        rgba_straight_01: the layers (k, …, h, w, 4), background first.
+        through_01: D(E(P)), (…, h, w, 3).
+        picture_01: P, (…, h, w, 3).
+    """
+    rgb, alpha = rgba_straight_01[..., :3], rgba_straight_01[..., 3:]
+    xp = alpha.__array_namespace__()
+    return xp.concat([xp.clip(rgb + visibility(alpha) * (picture_01 - through_01), 0, 1), alpha], axis=-1)

@@ -2,70 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-import jax
 import numpy as np
 
 from dreamlayer_jax.compositing import to_uint8
 from dreamlayer_jax.diffusion.decode import decode_layers
 from dreamlayer_jax.diffusion.generate import generate_layers
+from dreamlayer_jax.diffusion.noise import scene_keys
 from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.model import Model
-from dreamlayer_jax.request import check_size
-from dreamlayer_jax.tasks.assemble import as_layers, keep, mean_maps
+from dreamlayer_jax.request import Sampling, check_size
+from dreamlayer_jax.tasks.assemble import as_layers, foreground_maps, keep
 from dreamlayer_jax.tasks.given import Given, known_latents
-from dreamlayer_jax.tasks.harmonize import Window, changed_blend, check_window, harmonized_batch, window_steps
+from dreamlayer_jax.tasks.harmonize import Window, changed_blend, check_window, harmonized, window_steps
 from dreamlayer_jax.tasks.progress import Progress
+
+PIECES = 10
+"""How often a run says how far it has come."""
 
 
 def text_to_layers(
     model: Model,
-    prompts: list[str],
+    scenes: Sequence[Sequence[str]],
     *,
-    seed: int,
-    steps: int,
-    guidance: float,
+    seeds: Sequence[int],
+    sampling: Sampling,
     size: tuple[int, int] | None,
     given: Given,
     window: Window,
     on_step: Callable[[int], None] | None,
-) -> LayeredImage:
-    """See `DreamLayer.generate`."""
+) -> list[LayeredImage]:
+    """See `DreamLayer.generate`: that, for scenes of one layer count at a time. `given` is in every one of them.
+
+    Args:
+        scenes: each scene's prompts, background first.
+        seeds: one a scene.
+    """
     check_window(window, model.config.schedule.num_train_timesteps)
-    decoders, tokens = model.decoders(), model.tokens(prompts, steps)
+    sampling = sampling.of(model.config)
+    decoders, tokens, steps = model.decoders(), model.tokens(*scenes), model.steps(sampling)
     size = size or (model.config.sample_size, model.config.sample_size)
     check_size(model.config, size)
-    run = window_steps(model, steps, window) if window[0] else None
+    kept_steps = window_steps(steps, window) if window[0] else steps.below(model.config.harmonize.start)
     progress = Progress(on_step) if on_step is not None else None
+    keys = scene_keys(seeds)
     made = generate_layers(
         model.config,
         model.params,
         tokens,
         model.empty_ids,
-        jax.random.key(seed),
-        steps=steps,
-        guidance=guidance,
+        keys,
+        steps,
+        model.guidance(sampling),
+        negative_ids=model.negative_ids(sampling),
         size=size,
-        known=known_latents(model, given, len(prompts), size) if given else None,
+        known=known_latents(model, given, len(scenes[0]), size) if given else None,
+        keep=len(kept_steps),
+        piece=None if progress is None else max(1, len(steps) // PIECES),
         on_piece=None if progress is None else progress.begun,
     )
     decoded = decode_layers(model.config, decoders, made.latents)
     layers, whole, change = to_uint8(decoded.rgba_straight_01), to_uint8(decoded.global_rgb_01), None
     for number, pixels in given.items():
         layers = layers.at[number].set(pixels)
-    if run is not None:
-        change, _ = harmonized_batch(model, tokens, made.trajectory.last(len(run.t)), layers, run, guidance=guidance, t_end=window[1])
+    if window[0]:
+        change, _ = harmonized(model, scenes, made.trajectory, layers, kept_steps, sampling=sampling, window=window, keys=keys)
     if progress is not None:
         progress.finish()
-    rgba = np.asarray(layers)[:, 0]
-    return LayeredImage(
-        layers=as_layers(prompts, rgba),
-        global_rgb=np.asarray(whole)[0],
-        context_maps=mean_maps(made.context_maps),
-        seed=seed,
-        settings={"steps": steps, "guidance": guidance, "harmonize": list(window), "given": sorted(given)},
-        model=model.config.name,
-        composite_rgb=None if change is None else changed_blend(rgba, np.asarray(change)[0]),
-        kept=keep(model, made.trajectory, steps, window[0] or model.config.harmonize.start),
-    )
+    rgba, whole = np.asarray(layers), np.asarray(whole)
+    composites = None if change is None else changed_blend(rgba, np.asarray(change))
+    return [
+        LayeredImage(
+            layers=as_layers(scenes[n], rgba[:, n]),
+            global_rgb=whole[n],
+            context_maps=foreground_maps(made.context_maps, n),
+            seed=seeds[n],
+            settings={**sampling.settings(), "harmonize": list(window), "given": sorted(given)},
+            model=model.config.name,
+            composite_rgb=None if composites is None else composites[n],
+            kept=keep(made.trajectory, kept_steps, n),
+        )
+        for n in range(len(scenes))
+    ]

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from dreamlayer_jax.cli.options import HARMONIZE, MODEL, Harmonize, Model, outside_failures
+from dreamlayer_jax.cli.options import HARMONIZE, MODEL, Harmonize, Model, SamplingOptions, outside_failures
 from dreamlayer_jax.files import require_free
-from dreamlayer_jax.request import RequestError, check_sampling
+from dreamlayer_jax.request import RequestError, check_seed
 
 if TYPE_CHECKING:
     from data.source import Example
     from sample.evaluate.scenes import ScenePictures
+
+SAMPLING = SamplingOptions(steps=25)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,12 +35,9 @@ class Evaluate:
     """Measure the true scenes in place of generated ones: the ceiling of what the probe can find."""
     count: int = 1500
     """How many prompt sets, with 2, 3 and 4 layers in turn; always the first of the same list."""
-    steps: int = 25
-    """Denoising steps, 1 to 1000."""
-    guidance: float | None = None
-    """Classifier-free guidance weight, 1 is none; the model's own by default."""
+    sampling: tyro.conf.OmitArgPrefixes[SamplingOptions] = SAMPLING
     seed: int = 0
-    """Of the starting noise. The same seed and batch give the same pictures on the same machine."""
+    """Of the noise, each scene's by itself. The same seed and batch give the same pictures on the same machine."""
     batch: int = 16
     """Scenes at a time."""
     no_harmonize: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -60,7 +59,8 @@ class Evaluate:
         for name in ("count", "batch"):
             if getattr(self, name) < 1:
                 raise RequestError(f"{name} is {getattr(self, name)}; give at least 1")
-        check_sampling(seed=self.seed, steps=self.steps, guidance=self.guidance)
+        check_seed(self.seed)
+        self.sampling.sampling()
         if importlib.util.find_spec("skimage") is None:
             raise RequestError("SSIM needs scikit-image, which is not installed: pip install -e '.[evaluate]'")
         from sample.evaluate.report import LISTING, markdown_sections, write_report
@@ -103,17 +103,17 @@ class Evaluate:
 
     def _maker(self) -> Callable[[list[Example]], tuple[list[ScenePictures], dict[str, Any]]]:
         """What makes the scenes of examples' prompts, and says the settings that they were made with; the model is loaded and checked."""
-        from sample.evaluate.pictures import Sampling, check_model, generated_pictures
+        from sample.evaluate.pictures import Making, check_model, generated_pictures
 
         model = self.model.load(())
-        sampling = Sampling(
-            steps=self.steps,
-            guidance=model.config.guidance if self.guidance is None else self.guidance,
+        making = Making(
+            sampling=self.sampling.sampling().of(model.config),
             seed=self.seed,
             batch=self.batch,
             window=None if self.no_harmonize else self.harmonize.window(model),
         )
-        check_model(model, sampling)
-        return lambda examples: (generated_pictures(model, sampling, examples), dataclasses.asdict(sampling))
+        check_model(model, making)
+        settings = {**making.sampling.settings(), "seed": making.seed, "batch": making.batch, "window": making.window}
+        return lambda examples: (generated_pictures(model, making, examples), settings)
 
     failures = staticmethod(outside_failures)

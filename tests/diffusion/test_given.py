@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamlayer_jax.diffusion.denoise import Given, Trajectory, as_seen, ddim_steps, noised
+from dreamlayer_jax.diffusion.denoise import Given, Trajectory, as_seen, noised
 from dreamlayer_jax.diffusion.generate import KnownLatents, generate_layers
+from dreamlayer_jax.diffusion.guidance import Guidance
+from dreamlayer_jax.diffusion.noise import scene_keys
+from dreamlayer_jax.diffusion.steps import sampling_steps
 from dreamlayer_jax.prompts import TokenBatch
 
 STEPS = 6
@@ -22,8 +24,8 @@ def generate(config, params, scene, empty_ids) -> Any:
     ids, words, _ = scene(2, b=1)
 
     def run(known: KnownLatents | None = None) -> Any:
-        tokens, key = TokenBatch(ids, words), jax.random.key(0)
-        return generate_layers(config, params, tokens, empty_ids, key, steps=STEPS, guidance=2.0, known=known)
+        steps, keys = sampling_steps(config.schedule, STEPS), scene_keys([0])
+        return generate_layers(config, params, TokenBatch(ids, words), empty_ids, keys, steps, Guidance(weight=2.0), known=known)
 
     return run
 
@@ -63,7 +65,7 @@ def test_what_is_given_whole_is_seen_clean_at_t_0_by_a_model_that_was_trained_fo
 
 def test_the_straight_trajectory_has_the_marginals_of_its_timesteps(config, scene) -> None:
     clean = jnp.asarray(scene(2, b=1)[2])
-    run = ddim_steps(config, STEPS)
-    path = noised(clean, jnp.ones_like(clean), run)
-    for state, alpha in zip(path.states, run.alpha_t, strict=True):
+    steps = sampling_steps(config.schedule, STEPS)
+    path = noised(clean, jnp.ones_like(clean), steps)
+    for state, alpha in zip(path.states, steps.alpha_t, strict=True):
         np.testing.assert_allclose(state, np.sqrt(alpha) * clean + np.sqrt(1 - alpha), atol=1e-5)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dreamlayer_jax.compositing import composite
 from dreamlayer_jax.config import HarmonizeConfig
-from dreamlayer_jax.diffusion.denoise import Trajectory, ddim_steps, guidance_contexts, noised
+from dreamlayer_jax.diffusion.denoise import Trajectory, guidance_contexts, noised
+from dreamlayer_jax.diffusion.guidance import Guidance
 from dreamlayer_jax.diffusion.harmonize import alpha_at_latent, fuse, harmonize
+from dreamlayer_jax.diffusion.steps import sampling_steps
 from dreamlayer_jax.prompts import TokenBatch
 
 STEPS = 10
@@ -49,9 +50,9 @@ def test_alpha_at_the_latent_is_the_mean_of_its_pixels() -> None:
 def run(config, params, scene, empty_ids) -> Any:
     """`run(alpha, …)` harmonises one scene of two foregrounds from T_H = 600."""
     ids, words, z = scene(3, b=1)
-    z = jnp.asarray(z)
-    contexts = guidance_contexts(config, params, TokenBatch(ids, words), empty_ids)
-    steps = jax.tree.map(jnp.asarray, ddim_steps(config, STEPS).below(600))
+    z, guidance = jnp.asarray(z), Guidance(weight=2.0)
+    contexts = guidance_contexts(config, params, TokenBatch(ids, words), empty_ids, guidance)
+    steps = sampling_steps(config.schedule, STEPS).below(600)
 
     def harmonized(
         alpha: np.ndarray, lays: str = "kept", t_end: int = 400, noise: np.ndarray | None = None, blend: np.ndarray | None = None
@@ -60,7 +61,7 @@ def run(config, params, scene, empty_ids) -> Any:
         own = dataclasses.replace(config, harmonize=HarmonizeConfig(lays=lays))
         soft = alpha_at_latent(jnp.asarray(alpha), *z.shape[2:4])
         blend = fuse(z[0], z[1:-1], soft) if blend is None else jnp.asarray(blend)
-        return harmonize(own, params["unet"], kept, jnp.asarray(alpha), blend, contexts, steps, jnp.float32(2.0), t_end=t_end)
+        return harmonize(own, params["unet"], kept, jnp.asarray(alpha), blend, contexts, steps, guidance, t_end)
 
     return harmonized
 

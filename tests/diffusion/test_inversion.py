@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 
 from dreamlayer_jax.compositing import composite
-from dreamlayer_jax.diffusion.ddim import ddim_step
-from dreamlayer_jax.diffusion.decompose import METHODS, decompose_layers, with_detail
-from dreamlayer_jax.diffusion.denoise import ddim_steps
+from dreamlayer_jax.diffusion.decompose import decompose_layers
+from dreamlayer_jax.diffusion.guidance import Guidance
 from dreamlayer_jax.diffusion.inversion import invert, see_global_only
+from dreamlayer_jax.diffusion.noise import scene_keys
 from dreamlayer_jax.diffusion.predict import encode_layers, predict
+from dreamlayer_jax.diffusion.solvers.ddim import ddim_step
+from dreamlayer_jax.diffusion.steps import sampling_steps
 from dreamlayer_jax.prompts import TokenBatch
+from dreamlayer_jax.tasks.image_to_layers import METHODS, with_detail
 
 STEPS = 20
 
@@ -35,19 +38,19 @@ def layers(config, params, scene, empty_ids) -> Any:
 
 @pytest.fixture(scope="module")
 def inverted(config, params, layers) -> Any:
-    run = jax.tree.map(jnp.asarray, ddim_steps(config, STEPS))
+    steps = sampling_steps(config.schedule, STEPS)
 
     def go(clean: Any, masked: bool = True, refinements: int = 8) -> Any:
         context = see_global_only(layers) if masked else layers
-        return invert(config, params["unet"], jnp.asarray(clean), context, run, refinements=refinements)
+        return invert(config, params["unet"], jnp.asarray(clean), context, steps, refinements=refinements)
 
     return go
 
 
 def sampled(config: Any, params: Any, z: Any, layers: Any) -> Any:
     step = jax.jit(lambda z, t: predict(config, params["unet"], z, t, layers).sample)
-    run = ddim_steps(config, STEPS)
-    for t, alpha_t, alpha_next in zip(run.t, run.alpha_t, run.alpha_next, strict=True):
+    steps = sampling_steps(config.schedule, STEPS)
+    for t, alpha_t, alpha_next in zip(steps.t, steps.alpha_t, steps.alpha_next, strict=True):
         z = ddim_step("epsilon", z, step(z, jnp.full(1, t)), alpha_t, alpha_next)
     return z
 
@@ -87,9 +90,8 @@ def test_the_pictures_detail_goes_to_the_layers_as_far_as_they_are_seen() -> Non
 def test_each_way_gives_the_layer_batch_and_the_picture_comes_back_where_it_is_kept(config, params, scene, empty_ids, method) -> None:
     ids, words, z = scene(2, b=1)
     picture = jnp.asarray(z[0])
-    made = decompose_layers(
-        config, params, picture, TokenBatch(ids, words), empty_ids, jax.random.key(0), steps=4, guidance=1.5, method=method
-    )
+    steps, guidance = sampling_steps(config.schedule, 4), Guidance(weight=1.5)
+    made = decompose_layers(config, params, picture, TokenBatch(ids, words), empty_ids, scene_keys([0]), steps, guidance, method)
     assert made.latents.shape == (3, 1, 4, 4, 4)
     assert np.isfinite(made.latents).all()
     same = np.allclose(made.latents[-1], picture, atol=1e-6)

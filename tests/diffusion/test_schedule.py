@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dreamlayer_jax.config import ScheduleConfig
-from dreamlayer_jax.diffusion.ddim import ddim_step
 from dreamlayer_jax.diffusion.guidance import guided
 from dreamlayer_jax.diffusion.schedule import add_noise, alphas_cumprod, clean_and_noise, final_alpha_cumprod, target, timesteps
+from dreamlayer_jax.diffusion.solvers.ddim import ddim_step
 
 KINDS = ("epsilon", "v_prediction", "sample")
 

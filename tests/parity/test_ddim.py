@@ -1,17 +1,15 @@
 """Timesteps and whole DDIM trajectories against diffusers' DDIMScheduler, with an analytic function for a network."""
 
-import dataclasses
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 
-from dreamlayer_jax.config import ScheduleConfig, pocket
-from dreamlayer_jax.diffusion.ddim import ddim_step
-from dreamlayer_jax.diffusion.denoise import ddim_steps
+from dreamlayer_jax.config import ScheduleConfig
 from dreamlayer_jax.diffusion.schedule import alphas_cumprod, timesteps
+from dreamlayer_jax.diffusion.solvers.ddim import ddim_step
+from dreamlayer_jax.diffusion.steps import sampling_steps
 
 
 def both(kind: str, spacing: str, to_one: bool = False) -> tuple[ScheduleConfig, DDIMScheduler]:
@@ -44,9 +42,9 @@ def test_trajectory_of_50_steps(kind, spacing, to_one, draw, relative_error):
     for t in theirs.timesteps:
         expected = theirs.step(0.7 * torch.tanh(expected), t, expected).prev_sample
 
-    run = ddim_steps(dataclasses.replace(pocket(), schedule=config), 50)
+    steps = sampling_steps(config, 50)
     z = jnp.asarray(start.numpy().transpose(0, 2, 3, 1))
-    for alpha_t, alpha_next in zip(run.alpha_t, run.alpha_next, strict=True):
+    for alpha_t, alpha_next in zip(steps.alpha_t, steps.alpha_next, strict=True):
         z = ddim_step(kind, z, 0.7 * jnp.tanh(z), alpha_t, alpha_next)
     assert relative_error(z, expected) <= 1e-4
 
@@ -62,9 +60,9 @@ def test_inverse_trajectory_of_50_steps(kind, spacing, to_one, draw, relative_er
     for t in theirs.timesteps:
         expected = theirs.step(0.7 * torch.tanh(expected), t, expected).prev_sample
 
-    run = ddim_steps(dataclasses.replace(pocket(), schedule=config), 50)
-    np.testing.assert_array_equal(run.t[::-1], theirs.timesteps.numpy())
+    steps = sampling_steps(config, 50)
+    np.testing.assert_array_equal(steps.t[::-1], theirs.timesteps.numpy())
     z = jnp.asarray(start.numpy().transpose(0, 2, 3, 1))
-    for alpha_t, alpha_next in zip(run.alpha_t[::-1], run.alpha_next[::-1], strict=True):
+    for alpha_t, alpha_next in zip(steps.alpha_t[::-1], steps.alpha_next[::-1], strict=True):
         z = ddim_step(kind, z, 0.7 * jnp.tanh(z), alpha_next, alpha_t)
     assert relative_error(z, expected) <= 1e-4

@@ -31,7 +31,7 @@ def test_a_scene_is_written_and_the_sheet_named(generate, tmp_path: Path) -> Non
     }
     scene = json.loads((tmp_path / "beach" / "scene.json").read_text())
     assert (scene["seed"], scene["model"]) == (3, "tiny")
-    assert scene["settings"] == {"steps": 2, "guidance": 2.0, "harmonize": [600, 400], "given": []}
+    assert scene["settings"] == {"sampler": "ddim", "steps": 2, "guidance": 2.0, "harmonize": [600, 400], "given": []}
     loaded = LayeredImage.load(tmp_path / "beach")
     assert [layer.prompt for layer in loaded.layers] == ["a sandy beach", "a red apple", "a dog"]
     assert loaded.size == (16, 16)
@@ -54,13 +54,34 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process_too(generate, tin
 
 
 def test_a_count_is_one_folder_a_seed(generate, tmp_path: Path) -> None:
-    done = generate("--seed", 7, "--count", 2, "--out", tmp_path / "many")
+    """`--batch 1`, for equal bytes: a batch's sums may be taken in another order."""
+    done = generate("--seed", 7, "--count", 2, "--batch", 1, "--out", tmp_path / "many")
     assert done.status == 0
     assert str(tmp_path / "many" / "seed_7" / "sheet.png") in done.out
     assert "4/4" in done.err
     assert sorted(path.name for path in (tmp_path / "many").iterdir()) == ["seed_7", "seed_8"]
     assert generate("--seed", 8, "--out", tmp_path / "one").status == 0
     assert everything_in(tmp_path / "many" / "seed_8") == everything_in(tmp_path / "one")
+
+
+def test_a_count_is_a_batch_whose_scenes_are_as_they_would_be_alone(generate, tiny_folder: Path, tmp_path: Path) -> None:
+    assert generate("--seed", 7, "--count", 2, "--out", tmp_path / "many").status == 0
+    for seed in (7, 8):
+        alone = DreamLayer.from_pretrained(tiny_folder).generate(background="a sandy beach", foregrounds=["a dog"], seed=seed, steps=2)
+        among = LayeredImage.load(tmp_path / "many" / f"seed_{seed}")
+        for ours, theirs in ((among.global_rgb, alone.global_rgb), (among.composite_rgb, alone.composite_rgb)):
+            assert np.abs(ours.astype(int) - theirs).max() <= 1
+
+
+def test_few_steps_by_another_sampler_are_harmonised_with_the_foregrounds_in_place(generate, tmp_path: Path) -> None:
+    """Karras's four timesteps, 999, 687, 146 and 0, have none between T_H 600 and T'_H 400."""
+    options = ("--sampler", "dpm++-karras", "--steps", 4, "--guidance-interval", 900, 100, "--negative", "a cat")
+    assert generate(*options, "--out", tmp_path / "few").status == 0
+    image = LayeredImage.load(tmp_path / "few")
+    asked = {"sampler": "dpm++-karras", "steps": 4, "guidance": 1.5, "guidance_interval": [900, 100], "negative": "a cat"}
+    assert {name: image.settings[name] for name in asked} == asked
+    assert image.kept.t.tolist() == [t for t in image.kept.t.tolist() if t < 400] != []
+    assert (image.composite_rgb != image.global_rgb).any()
 
 
 def test_the_library_makes_what_the_command_makes(generate, tiny_folder: Path, tmp_path: Path) -> None:
@@ -104,7 +125,7 @@ def test_stopping_writes_nothing(generate, tmp_path: Path, monkeypatch: pytest.M
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(DreamLayer, "generate", interrupted)
+    monkeypatch.setattr(DreamLayer, "generate_batch", interrupted)
     done = generate("--out", tmp_path / "out")
     assert done.status == 130
     assert "nothing was written" in done.err

@@ -9,14 +9,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from dreamlayer_jax import DreamLayer
+from dreamlayer_jax.request import Sampling
 from sample.evaluate.metrics import METRICS
-from sample.evaluate.pictures import Sampling, generated_pictures
+from sample.evaluate.pictures import Making, generated_pictures
 from sample.evaluate.report import FILES
 from sample.evaluate.scenes import FIRST_SEED, held_out_scenes
 
@@ -45,7 +48,7 @@ def test_a_model_is_measured_and_the_folder_written(evaluate, tmp_path: Path, mo
     assert "2/2" in done.err
     assert {path.name for path in (tmp_path / "report").iterdir()} == set(FILES)
     report = json.loads((tmp_path / "report" / "report.json").read_text())
-    assert report["settings"] == {"count": 2, "steps": 2, "guidance": 1.5, "seed": 5, "batch": 1, "window": [600, 400]}
+    assert report["settings"] == {"count": 2, "sampler": "ddim", "steps": 2, "guidance": 1.5, "seed": 5, "batch": 1, "window": [600, 400]}
     assert [(scene["seed"], len(scene["names"])) for scene in report["scenes"]] == [(FIRST_SEED, 2), (FIRST_SEED + 1, 3)]
     everything = {name for name in METRICS if not name.startswith("clip_")}
     sometimes = {"psnr_blend_in_shadow", "psnr_composite_in_shadow", "stray_alpha"}
@@ -58,6 +61,13 @@ def test_a_model_is_measured_and_the_folder_written(evaluate, tmp_path: Path, mo
         assert sheet.width > 6 * 160
 
 
+def drawn(k: int, grey: int, *, harmonized: bool) -> SimpleNamespace:
+    """A scene all in one grey, its composite a little lighter."""
+    picture = np.full((64, 64, 3), grey, np.uint8)
+    layers = [SimpleNamespace(rgba_straight=np.full((64, 64, 4), grey, np.uint8))] * k
+    return SimpleNamespace(layers=layers, global_rgb=picture, composite_rgb=picture + 1 if harmonized else None)
+
+
 @pytest.mark.parametrize("window", [(600, 400), None])
 def test_batches_of_one_layer_count_are_filled_up_and_scenes_get_their_own_pictures(
     evaluated_folder: Path, monkeypatch: pytest.MonkeyPatch, window: tuple[int, int] | None
@@ -66,17 +76,18 @@ def test_batches_of_one_layer_count_are_filled_up_and_scenes_get_their_own_pictu
     source, sizes = held_out_scenes(7), []
     examples = [source[n] for n in range(7)]
     greys = {example["prompts"]: 10 * n for n, example in enumerate(examples)}
+    source_seeds = {example["prompts"]: example["seed"] for example in examples}
 
-    def draw(_model: DreamLayer, _sampling: Sampling, prompts: list[tuple[str, ...]], _rng: object) -> tuple:
+    def draw(_model: DreamLayer, prompts: list[tuple[str, ...]], **options: Any) -> list[SimpleNamespace]:
         sizes.append((len(prompts[0]), len(prompts)))
-        grey = np.array([greys[each] for each in prompts], np.uint8)[:, None, None, None]
-        pictures = np.broadcast_to(grey, (len(prompts), 64, 64, 3))
-        return np.broadcast_to(grey, (len(prompts[0]), len(prompts), 64, 64, 4)), pictures, None if window is None else pictures + 1
+        assert options["steps"] == 2
+        assert options["harmonize"] == (window or False)
+        assert options["seeds"] == [source_seeds[each] + 5 for each in prompts]
+        return [drawn(len(each), greys[each], harmonized=window is not None) for each in prompts]
 
-    monkeypatch.setattr("sample.evaluate.pictures._generate", draw)
-    made = generated_pictures(
-        DreamLayer.from_pretrained(evaluated_folder), Sampling(steps=2, guidance=1.5, seed=0, batch=2, window=window), examples
-    )
+    monkeypatch.setattr(DreamLayer, "generate_batch", draw)
+    making = Making(sampling=Sampling(steps=2, guidance=1.5), seed=5, batch=2, window=window)
+    made = generated_pictures(DreamLayer.from_pretrained(evaluated_folder), making, examples)
     assert sizes == [(2, 2), (2, 2), (3, 2), (4, 2)]
     assert [scene.seed - FIRST_SEED for scene in made] == [0, 3, 6, 1, 4, 2, 5]
     for scene in made:
@@ -116,7 +127,7 @@ def test_true_scenes_name_every_object_and_are_at_no_distance_from_themselves(tm
         (("--count", 0), "count is 0; give at least 1"),
         (("--batch", 0), "batch is 0; give at least 1"),
         (("--steps", 0), "steps is 0; give at least 1"),
-        (("--steps", 1001), "has 1000 timesteps, so give 1 to 1000"),
+        (("--steps", 1001), "the sampler ddim takes 1 to 1000 with this model"),
         (("--seed", -1), "seed is -1; give a whole number"),
         (("--guidance", -1), "guidance is -1.0; give a number of at least 0"),
         (("--t-h", 300, "--t-h-end", 400), "the harmonisation window is T_H 300, T'_H 400"),
