@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 
-from dreamlayer_jax.config import DreamLayerConfig, LayerAttentionKind
+from dreamlayer_jax.config import DreamLayerConfig, LayerAttentionKind, PredictionType
 from dreamlayer_jax.diffusion.decompose import Method
 from dreamlayer_jax.editing.edits import Edit
 from dreamlayer_jax.layered_image import LayeredImage
@@ -23,8 +24,10 @@ from dreamlayer_jax.tasks.text_to_layers import text_to_layers
 from dreamlayer_jax.weights.formats.checkpoint_folder import save_pretrained
 from dreamlayer_jax.weights.formats.diffusers_folder import export_diffusers
 from dreamlayer_jax.weights.formats.trained import save_trained
-from dreamlayer_jax.weights.load import load_model
+from dreamlayer_jax.weights.load import add_lora, load_model
 from dreamlayer_jax.weights.where import find_model
+
+File = str | Path
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -42,8 +45,13 @@ class DreamLayer(Model):
         *,
         tokenizer: str | Path | None = None,
         trained: str | Path | None = None,
+        vae: str | Path | None = None,
+        embedding: File | Sequence[File] | Mapping[File, str] = (),
+        lora: File | Sequence[File] | Mapping[File, float] = (),
         layer_attention: str | Path | tuple[str | Path, LayerAttentionKind] | None = None,
+        prediction: PredictionType | None = None,
         config: DreamLayerConfig | None = None,
+        on_warning: Callable[[str], None] = warnings.warn,
     ) -> DreamLayer:
         """Loads a model, float32, tensor by tensor. A Stable Diffusion 1.x model becomes a layered one, ready to train (paper §2).
 
@@ -54,22 +62,41 @@ class DreamLayer(Model):
                 cannot `generate`.
             tokenizer: a folder or hub id, for a model that has none; a single file takes CLIP's from the hub if nothing is given.
             trained: the folder of `save_trained`, laid over the model.
+            vae: an autoencoder in a `.safetensors` file of its own, in the place of the model's, or for a single file that has none.
+            embedding: textual inversions, `.safetensors`: a file, several, or files and the words that prompts call them.
+            lora: LoRAs, `.safetensors`: a file, several, or files and their strengths.
             layer_attention: LayerDiffusion's `layer_sd15_{transparent_attn,joint,fg2bg,bg2fg}.safetensors`, laid over a Stable Diffusion
                 1.x model, which then makes layers without training. With its kind if the file's name does not tell fg2bg from bg2fg.
+            prediction: what the UNet of a single file predicts, where the file does not say it and it is not the noise: "v_prediction".
             config: what a single file holds (`sd15()` if nothing is given), or an Orbax checkpoint without config.json.
+            on_warning: told what is in doubt, in one line each.
 
         Raises:
-            WeightsError: something is missing, damaged, or not of this model; the message lists all of it and says the likely cause.
+            WeightsError: something is missing, damaged, or not of this model; the message says the likely cause, and `all_keys` lists all
+                that does not fit.
         """
         config, params, text = load_model(
             find_model(source),
             layer_decoder=None if layer_decoder is None else Path(layer_decoder),
             tokenizer=tokenizer,
             trained=None if trained is None else Path(trained),
+            vae=None if vae is None else Path(vae),
+            embeddings=_files(embedding, None),
+            loras=_files(lora, 1.0),
             layer_attention=_file_and_kind(layer_attention),
+            prediction=prediction,
             config=config,
+            on_warning=on_warning,
         )
         return cls(config=config, params=params, tokenizer=text)
+
+    def with_lora(self, file: File, strength: float = 1.0) -> DreamLayer:
+        """A new model with a LoRA merged in; this one stays as it is, and shares every array that the LoRA does not change.
+
+        Raises `WeightsError` for a file that does not fit.
+        """
+        config, params = add_lora(self.config, self.params, Path(file), strength)
+        return dataclasses.replace(self, config=config, params=params)
 
     def save_pretrained(self, folder: str | Path, dtype: Any = jnp.float32) -> None:
         """Writes the whole model as a folder of ours, with checksums; `folder` must not exist yet."""
@@ -203,6 +230,13 @@ class DreamLayer(Model):
         check_request(background=background, foregrounds=foregrounds, seed=seed)
         prompts = [background, *foregrounds]
         return image_to_layers(self, read_picture(picture), prompts, seed=seed, sampling=Sampling(**sampling), method=method)
+
+
+def _files(given: File | Sequence[File] | Mapping[File, Any], default: Any) -> list[tuple[Path, Any]]:
+    """Files and what belongs to each."""
+    if isinstance(given, Mapping):
+        return [(Path(file), value) for file, value in given.items()]
+    return [(Path(file), default) for file in ([given] if isinstance(given, (str, Path)) else given)]
 
 
 def _file_and_kind(layer_attention: Any) -> tuple[Path, LayerAttentionKind | None] | None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import tyro
 
 from dreamlayer_jax.cli.terminal import say, warn
 from dreamlayer_jax.cli.vocabulary import read_vocabulary, warning_for
@@ -33,6 +36,16 @@ class Model:
     layer_attention: str | None = None
     """FILE or FILE:KIND: LayerDiffusion's layer_sd15_{transparent_attn,joint,fg2bg,bg2fg}.safetensors, with which a Stable Diffusion 1.x
     model makes layers without training. The kind is needed where the file's name does not tell fg2bg from bg2fg."""
+    vae: Path | None = None
+    """A fine-tuned autoencoder's .safetensors file, such as vae-ft-mse-840000-ema-pruned.safetensors, in the place of the model's."""
+    embedding: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """FILE or WORD=FILE: a textual inversion's .safetensors file, and what prompts call it; give the option once for each."""
+    lora: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """FILE or FILE:STRENGTH: a LoRA's .safetensors file; give the option once for each."""
+    prediction: Literal["epsilon", "v"] | None = None
+    """What the UNet of a single file predicts, where the file does not say it."""
+    all_keys: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Where weights do not fit: list every key, not only the cause."""
 
     def load(self, prompts: Sequence[str], default: str = "pocket") -> DreamLayer:
         """The model, after a warning for each prompt with a word that it has never seen."""
@@ -43,19 +56,47 @@ class Model:
         use_compilation_cache()
         weights = self.weights or default
         path = find_model(weights)
-        model = DreamLayer.from_pretrained(
-            path,
-            self.layer_decoder,
-            tokenizer=self.tokenizer,
-            trained=self.trained,
-            layer_attention=None if self.layer_attention is None else file_and_kind(self.layer_attention),
-        )
+        with self.explained():
+            model = DreamLayer.from_pretrained(
+                path,
+                self.layer_decoder,
+                tokenizer=self.tokenizer,
+                trained=self.trained,
+                vae=self.vae,
+                embedding=self.words(),
+                lora=self.strengths(),
+                layer_attention=None if self.layer_attention is None else file_and_kind(self.layer_attention),
+                prediction="v_prediction" if self.prediction == "v" else self.prediction,
+                on_warning=warn,
+            )
         vocabulary = read_vocabulary(path)
         for prompt in prompts:
             warning = warning_for(prompt, vocabulary, weights)
             if warning:
                 say(warning, sys.stderr)
         return model
+
+    def words(self) -> dict[Path, str | None]:
+        """The embeddings' files, and their words where they are given."""
+        pairs = (("", "", text) if Path(text).exists() else text.rpartition("=") for text in self.embedding)
+        return {Path(file): word or None for word, _, file in pairs}
+
+    def strengths(self) -> dict[Path, float]:
+        """The LoRAs' files and strengths."""
+        return dict(map(file_and_strength, self.lora))
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Adds the list of keys to what goes wrong with weights, if it was asked for; the cause is then said first and last."""
+        from dreamlayer_jax.weights.files.errors import WeightsError
+
+        try:
+            yield
+        except WeightsError as error:
+            if not (self.all_keys and error.all_keys):
+                raise
+            cause = str(error).splitlines()[0]
+            raise WeightsError(f"{cause}\n{error.all_keys}\n{cause}") from error
 
     def load_for(self, made_by: str, prompts: Sequence[str]) -> DreamLayer:
         """The model for a scene that the model `made_by` made, as its folder says: a name to compare, never an address to load.
@@ -114,6 +155,17 @@ def file_and_kind(text: str) -> str | tuple[str, LayerAttentionKind]:
 
     file, _, kind = text.rpartition(":")
     return (file, kind) if file and kind in FRAMES else text
+
+
+def file_and_strength(text: str) -> tuple[Path, float]:
+    """FILE or FILE:STRENGTH of --lora."""
+    file, _, strength = text.rpartition(":")
+    if not file or Path(text).exists():
+        return Path(text), 1.0
+    try:
+        return Path(file), float(strength)
+    except ValueError:
+        return Path(text), 1.0
 
 
 T = TypeVar("T")

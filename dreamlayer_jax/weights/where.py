@@ -7,8 +7,11 @@ from pathlib import Path
 
 SHIPPED = ("pocket",)
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-FILES = ("*.json", "*/*.json", "*/merges.txt", "unet/*.safetensors", "vae/*.safetensors", "text_encoder/*.safetensors", "model.safetensors")
-NOT_NEEDED = ("*.fp16.*", "*non_ema*", "safety_checker/*")
+NETWORKS = ("unet", "vae", "text_encoder")
+FILES = ("*.json", "*/*.json", "*/merges.txt", *(f"{network}/*.safetensors" for network in NETWORKS), "model.safetensors")
+HALF = tuple(f"{network}/*.fp16*.safetensors" for network in NETWORKS)  # for repositories that have nothing else
+NOT_NEEDED = ("*non_ema*", "safety_checker/*")
+MOVED = {"runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5"}  # removed from the hub by its owner
 
 
 def find_model(where: str | Path) -> Path:
@@ -27,9 +30,38 @@ def find_model(where: str | Path) -> Path:
     if not (isinstance(where, str) and HUB_ID.fullmatch(where)):
         raise WeightsError(wanted)
     try:
-        return fetch(where, FILES, NOT_NEEDED)
+        return _fetch_model(where)
     except WeightsError as error:
-        raise WeightsError(f"{wanted}. {error}") from error
+        moved = f" {where} was removed from the hub; the same model is there as {MOVED[where]}: give that." if where in MOVED else ""
+        raise WeightsError(f"{wanted}.{moved} {error}") from error
+
+
+def _fetch_model(hub_id: str) -> Path:
+    """The repository's folder, with half precision where there is nothing else."""
+    folder = fetch(hub_id, FILES, ("*.fp16*", *NOT_NEEDED))
+    if (folder / "model_index.json").is_file() and not all(any((folder / network).glob("*.safetensors")) for network in NETWORKS):
+        folder = fetch(hub_id, HALF, NOT_NEEDED)
+    if not any(folder.rglob("*.safetensors")):
+        _explain_what_is_there(hub_id)
+    return folder
+
+
+def _explain_what_is_there(hub_id: str) -> None:
+    """Raises `WeightsError` for a repository without a model that can be read from it, if the hub says what it holds."""
+    from huggingface_hub import list_repo_files
+
+    from dreamlayer_jax.weights.files.errors import WeightsError
+    from dreamlayer_jax.weights.files.pickles import SUFFIXES, pickle_message
+
+    try:
+        names = sorted(list_repo_files(hub_id))
+    except Exception:  # out of reach: whatever reads the folder will say what it lacks
+        return
+    if single := [name for name in names if name.endswith(".safetensors")]:
+        raise WeightsError(f"the Hugging Face hub's {hub_id} holds single files ({', '.join(single[:8])}): download one and give its path")
+    if pickles := [name for name in names if name.endswith(SUFFIXES)]:
+        raise WeightsError(f"the Hugging Face hub's {hub_id} holds pickles alone. {pickle_message(Path(pickles[0]))}")
+    raise WeightsError(f"the Hugging Face hub's {hub_id} holds no weights; it holds {', '.join(names[:8]) or 'nothing'}")
 
 
 def fetch(hub_id: str, files: tuple[str, ...], not_needed: tuple[str, ...] = ()) -> Path:

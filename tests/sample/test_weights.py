@@ -41,6 +41,43 @@ def test_a_diffusers_folder_with_a_layer_decoder(generate, plain_model, layer_de
     assert (tmp_path / "out" / "sheet.png").is_file()
 
 
+def test_additions_to_a_model(generate, plain_model, layer_decoder: Path, tmp_path: Path) -> None:
+    """A LoRA, a learned word and an autoencoder of its own change the picture, each; the word is counted in the span of its layer."""
+    rng = np.random.default_rng(7)
+    module = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_v"
+    down, up = rng.standard_normal((2, 20), np.float32), rng.standard_normal((20, 2), np.float32)
+    save_file({f"{module}.lora_down.weight": down, f"{module}.lora_up.weight": up}, tmp_path / "style.safetensors")
+    save_file({"emb_params": rng.standard_normal((3, 12), np.float32)}, tmp_path / "styl.safetensors")
+    save_file(from_params(jax.tree.map(lambda leaf: 1.1 * leaf, plain_model.params["vae"])), tmp_path / "vae.safetensors")
+    seen = {}
+    for name, arguments in {
+        "plain": (),
+        "lora": ("--lora", f"{tmp_path / 'style.safetensors'}:0.8"),
+        "embedding": ("--embedding", f"toy={tmp_path / 'styl.safetensors'}"),
+        "vae": ("--vae", tmp_path / "vae.safetensors"),
+    }.items():
+        out = tmp_path / name
+        done = generate("--layer-decoder", layer_decoder, *arguments, "--out", out, weights=plain_model.folder, foregrounds=("a toy dog",))
+        assert done.status == 0, done.err
+        seen[name] = (out / "0_background.png").read_bytes() + (out / "1_a_toy_dog.png").read_bytes()
+    assert len(set(seen.values())) == len(seen)
+
+
+def test_all_keys_on_request(generate, plain_model, layer_decoder: Path, tmp_path: Path) -> None:
+    keys = [f"lora_te2_text_model_encoder_layers_{i}_mlp_fc1.lora_down.weight" for i in range(40)]
+    save_file({key: np.ones((2, 4), np.float32) for key in keys}, tmp_path / "xl.safetensors")
+    arguments = ("--lora", tmp_path / "xl.safetensors", "--layer-decoder", layer_decoder, "--out", tmp_path / "out")
+    brief = generate(*arguments, weights=plain_model.folder)
+    full = generate(*arguments, "--all-keys", weights=plain_model.folder)
+    assert brief.status == full.status == 1
+    assert "this is Stable Diffusion XL" in brief.err
+    assert len(brief.err.splitlines()) == 1
+    lines = full.err.strip().splitlines()
+    assert "this is Stable Diffusion XL" in lines[0]
+    assert lines[0].removeprefix("error: ") == lines[-1]
+    assert {key.removesuffix(".lora_down.weight") for key in keys} <= {line.strip() for line in lines}
+
+
 def cut_short(path: Path) -> Path:
     path.write_bytes(path.read_bytes()[:-100])
     return path
@@ -87,7 +124,7 @@ CASES: list[tuple[Callable[[Path, Any], Path], str]] = [
     (lambda folder, model: single_file(model, folder), "model.diffusion_model.input_blocks.0.0.weight: the file has (12, 4, 3, 3)"),
     (lambda folder, _: a_ckpt(folder), "v1-5.ckpt is a pickle, and reading a pickle runs whatever code is in it"),
     (lambda folder, _: a_ckpt(empty(folder)).parent, "v1-5.ckpt is a pickle"),
-    (lambda folder, _: a_lora(folder), "style.safetensors is not of this model; this is a LoRA"),
+    (lambda folder, _: a_lora(folder), "style.safetensors cannot be used as a model: this is a LoRA"),
     (lambda folder, _: empty(folder), "is no model; it holds nothing: it is empty. Give a DreamLayer folder, a diffusers folder"),
     (lambda folder, _: sdxl(folder), "this is Stable Diffusion XL"),
     (lambda folder, _: one_key_missing(folder), f"missing from {UNET} (1): mid_block.resnets.0.conv1.weight"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub
 import pytest
@@ -12,32 +12,85 @@ import pytest
 from dreamlayer_jax.weights.files.errors import WeightsError
 from dreamlayer_jax.weights.where import find_model, model_name
 
-REPOSITORY = {  # of Stable Diffusion 1.5: whether the file is needed
-    "model_index.json": True,
-    "unet/config.json": True,
-    "unet/diffusion_pytorch_model.safetensors": True,
-    "vae/diffusion_pytorch_model.safetensors": True,
-    "text_encoder/model.safetensors": True,
-    "tokenizer/vocab.json": True,
-    "tokenizer/merges.txt": True,
-    "scheduler/scheduler_config.json": True,
-    "unet/diffusion_pytorch_model.bin": False,
-    "unet/diffusion_pytorch_model.fp16.safetensors": False,
-    "unet/diffusion_pytorch_model.non_ema.safetensors": False,
-    "safety_checker/model.safetensors": False,
-    "v1-5-pruned.safetensors": False,
-    "v1-5-pruned.ckpt": False,
-}
+NEEDED = (  # of Stable Diffusion 1.5's repository
+    "model_index.json",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/diffusion_pytorch_model.safetensors",
+    "text_encoder/model.safetensors",
+    "tokenizer/vocab.json",
+    "tokenizer/merges.txt",
+    "scheduler/scheduler_config.json",
+)
+NOT_NEEDED = (
+    "unet/diffusion_pytorch_model.bin",
+    "unet/diffusion_pytorch_model.non_ema.safetensors",
+    "safety_checker/model.safetensors",
+    "v1-5-pruned.safetensors",
+    "v1-5-pruned.ckpt",
+)
+HALF = (
+    "unet/diffusion_pytorch_model.fp16.safetensors",
+    "vae/diffusion_pytorch_model.fp16.safetensors",
+    "text_encoder/model.fp16.safetensors",
+)
 
 
-def test_a_hub_id_fetches_what_is_needed_and_no_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: dict[str, Any] = {}
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda hub_id, **patterns: asked.update(patterns, hub_id=hub_id) or tmp_path)
-    assert find_model("owner/name") == tmp_path
-    assert asked["hub_id"] == "owner/name"
-    for name, needed in REPOSITORY.items():
-        matches = {kind: any(fnmatch(name, pattern) for pattern in asked[f"{kind}_patterns"]) for kind in ("allow", "ignore")}
-        assert (matches["allow"] and not matches["ignore"]) == needed, name
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Iterable[str]], Path]:
+    """`hub(names)` is a hub whose every repository holds these files; gives the folder into which what is asked for comes."""
+
+    def repository(names: Iterable[str]) -> Path:
+        def snapshot_download(hub_id: str, allow_patterns: list[str], ignore_patterns: list[str]) -> Path:
+            for name in names:
+                wanted, not_wanted = (any(fnmatch(name, pattern) for pattern in patterns) for patterns in (allow_patterns, ignore_patterns))
+                if wanted and not not_wanted:
+                    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+                    (tmp_path / name).touch()
+            return tmp_path
+
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+        monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda hub_id: list(names))
+        return tmp_path
+
+    return repository
+
+
+def fetched(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_hub_id_fetches_what_is_needed_and_no_more(hub) -> None:
+    folder = hub((*NEEDED, *NOT_NEEDED, *HALF))
+    assert find_model("owner/name") == folder
+    assert fetched(folder) == set(NEEDED)
+
+
+def test_half_precision_is_fetched_where_there_is_nothing_else(hub) -> None:
+    folder = hub((*(name for name in NEEDED if not name.endswith(".safetensors")), *NOT_NEEDED, *HALF))
+    find_model("owner/name")
+    assert fetched(folder) == {name for name in NEEDED if not name.endswith(".safetensors")} | set(HALF)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("model_index.json", "unet/diffusion_pytorch_model.bin"), "holds pickles alone. unet/diffusion_pytorch_model.bin is a pickle"),
+        (("README.md", "v1-5.ckpt"), r"holds pickles alone. v1-5\.ckpt is a pickle, .*weights_only=True"),
+        (("README.md", "dreamy.safetensors"), r"holds single files \(dreamy.safetensors\): download one and give its path"),
+        (("README.md",), "holds no weights; it holds README.md"),
+    ],
+)
+def test_repositories_without_a_model_to_read(hub, names: tuple[str, ...], message: str) -> None:
+    hub(names)
+    with pytest.raises(WeightsError, match=message):
+        find_model("owner/name")
+
+
+def test_the_removed_repository_is_named_with_the_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(WeightsError, match="was removed from the hub; .* as stable-diffusion-v1-5/stable-diffusion-v1-5: give that"):
+        find_model("runwayml/stable-diffusion-v1-5")
 
 
 def test_offline_it_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,10 @@ import re
 from dreamlayer_jax.config import DreamLayerConfig
 
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
-# Buffers of the noise schedule and the loss, a second (averaged) UNet beside the one that is used, 0, 1, 2, ….
+# Buffers of the noise schedule and the loss, a second (averaged) UNet beside the one that is used, 0, 1, 2, …, marks of what is predicted.
 NOT_A_PARAMETER = re.compile(
     r"model_ema\.|first_stage_model\.loss\.|.*\.embeddings\.position_ids$|cond_stage_model\.logit_scale$"
-    r"|(alphas_cumprod(_prev)?|betas|sqrt_\w+|log_one_minus_\w+|posterior_\w+|lvlb_weights|logvar|scale_factor)$"
+    r"|(alphas_cumprod(_prev)?|betas|sqrt_\w+|log_one_minus_\w+|posterior_\w+|lvlb_weights|logvar|scale_factor|v_pred|ztsnr)$"
 )
 UNET_OUTSIDE = {
     "conv_in": "input_blocks.0.0",

@@ -7,7 +7,7 @@ hold the whole model a second time by the end of loading.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import ml_dtypes  # noqa: F401  (makes numpy, and so safetensors, know bfloat16)
@@ -71,6 +71,14 @@ class TensorFiles(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self._file)
+
+    def only(self, wanted: Callable[[str], bool]) -> TensorFiles:
+        """The tensors whose key is `wanted`."""
+        part = TensorFiles()
+        part._file = {key: file for key, file in self._file.items() if wanted(key)}
+        part._shape = {key: self._shape[key] for key in part._file}
+        part.metadata = self.metadata
+        return part
 
     def shape(self, key: str) -> tuple[int, ...]:
         """The tensor's shape, from the header alone."""

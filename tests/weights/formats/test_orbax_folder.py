@@ -45,7 +45,7 @@ def test_errors_name_what_does_not_fit(model, tmp_path: Path) -> None:
         DreamLayer.from_pretrained(tmp_path)
     with pytest.raises(WeightsError) as caught:
         load_orbax(tmp_path / "params", model.config)
-    message = str(caught.value)
+    message = caught.value.all_keys
     assert "  vae/quant_conv/bias\n" in message
     assert "not used by the model (1):\n  extra/a\n" in message
     assert message.endswith("of another shape (1):\n  layer_assign/embedding: the checkpoint has (4, 3), the model (4, 12)")

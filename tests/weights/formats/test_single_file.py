@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from dreamlayer_jax.weights.files.errors import WeightsError
 from dreamlayer_jax.weights.files.names import key_of
 from dreamlayer_jax.weights.files.original_names import original_key, parameter_key
 from dreamlayer_jax.weights.formats.diffusers_config import folder_of_config
-from dreamlayer_jax.weights.formats.single_file import load_single_file
+from dreamlayer_jax.weights.formats.single_file import open_single_file
 
 ODD = dataclasses.replace(
     sd15(),
@@ -75,7 +76,7 @@ def test_a_file_gives_what_the_folder_gives(plain_model, tensors, tmp_path: Path
 def test_text_towers_without_their_prefix(plain_model, tensors, tmp_path: Path) -> None:
     older = {key.replace("cond_stage_model.transformer.text_model.", "cond_stage_model.transformer."): t for key, t in tensors.items()}
     save_file(older, tmp_path / "model.safetensors")
-    params = load_single_file(tmp_path / "model.safetensors", plain_model.config)
+    params = open_single_file(tmp_path / "model.safetensors", plain_model.config).read()
     jax.tree.map(np.testing.assert_array_equal, params, plain_model.params)
 
 
@@ -86,7 +87,7 @@ def test_what_does_not_fit_is_listed_in_the_files_own_names(plain_model, tensors
     wrong["first_stage_model.decoder.up.3.block.0.norm1.weight"] = np.zeros(3, np.float32)
     save_file(wrong, tmp_path / "mine.safetensors")
     with pytest.raises(WeightsError) as caught:
-        load_single_file(tmp_path / "mine.safetensors", plain_model.config)
+        open_single_file(tmp_path / "mine.safetensors", plain_model.config)
     assert str(caught.value).splitlines()[1:] == [
         "missing from mine.safetensors (1):",
         "  model.diffusion_model.input_blocks.1.0.in_layers.2.weight",
@@ -102,3 +103,73 @@ def test_without_a_tokenizer_the_error_says_what_to_give(plain_model, tensors, t
     save_file(tensors, tmp_path / "model.safetensors")
     with pytest.raises(WeightsError, match=r"no tokenizer could be read from openai/clip-vit-large-patch14 .*vocab\.json and merges\.txt"):
         DreamLayer.from_pretrained(tmp_path / "model.safetensors", config=plain_model.config)
+
+
+def saved(tensors: dict[str, np.ndarray], file: Path, metadata: dict[str, str] | None = None) -> Path:
+    save_file(tensors, file, metadata=metadata)
+    return file
+
+
+def test_an_autoencoder_may_come_from_elsewhere_or_in_diffusers_names(plain_model, tensors, tmp_path: Path) -> None:
+    config = plain_model.config
+    vae = from_params(plain_model.params["vae"])
+    without = {key: tensor for key, tensor in tensors.items() if not key.startswith("first_stage_model.")}
+    mixed = saved(without | {f"first_stage_model.{key}": tensor for key, tensor in vae.items()}, tmp_path / "mixed.safetensors")
+    jax.tree.map(np.testing.assert_array_equal, open_single_file(mixed, config).read(), plain_model.params)
+    bare = saved(without, tmp_path / "bare.safetensors")
+    with pytest.raises(WeightsError, match=r"it has no autoencoder; give one beside it.*--vae FILE") as caught:
+        open_single_file(bare, config)
+    assert len(str(caught.value).splitlines()) == 1
+    assert set(open_single_file(bare, config, without_vae=True).fits) == {"unet", "text_encoder"}
+    model = DreamLayer.from_pretrained(
+        bare, vae=saved(vae, tmp_path / "vae.safetensors"), config=config, tokenizer=plain_model.folder / "tokenizer"
+    )
+    jax.tree.map(np.testing.assert_array_equal, model.params["vae"], plain_model.params["vae"])
+
+
+def test_parts_of_a_model_are_named(plain_model, tensors, tmp_path: Path) -> None:
+    for prefixes, message in (
+        (("model.diffusion_model.",), "it is a UNet without a text encoder"),
+        (("model.diffusion_model.", "first_stage_model."), "it is a UNet and an autoencoder without a text encoder"),
+        (("first_stage_model.",), "it is an autoencoder alone; give it as --vae"),
+    ):
+        part = saved({key: tensor for key, tensor in tensors.items() if key.startswith(prefixes)}, tmp_path / "part.safetensors")
+        with pytest.raises(WeightsError, match=message) as caught:
+            open_single_file(part, plain_model.config)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+MARK = {"v_pred": np.zeros(0, np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("name", "marks", "metadata", "asked", "prediction", "warning"),
+    [
+        ("model", {}, {}, None, "epsilon", None),
+        ("model", MARK, {}, None, "v_prediction", None),
+        ("model", {}, {"modelspec.prediction_type": "v"}, None, "v_prediction", None),
+        ("model", {}, {"modelspec.prediction_type": "epsilon"}, None, "epsilon", None),
+        ("model", {}, {}, "v_prediction", "v_prediction", None),
+        ("fluffy-vpred", {}, {}, None, "epsilon", "speaks of v-prediction, and nothing in the file says .* give --prediction v"),
+        ("fluffy-vpred", {}, {}, "v_prediction", "v_prediction", None),
+        ("fluffy-vpred", MARK, {}, None, "v_prediction", None),
+        ("model", MARK, {}, "epsilon", "epsilon", "says that its UNet predicts v_prediction; it is taken to predict epsilon, as asked for"),
+    ],
+)
+def test_what_the_unet_predicts(plain_model, tensors, tmp_path: Path, name, marks, metadata, asked, prediction, warning) -> None:
+    file = saved(tensors | marks, tmp_path / f"{name}.safetensors", metadata)
+    said: list[str] = []
+    model = DreamLayer.from_pretrained(
+        file, config=plain_model.config, tokenizer=plain_model.folder / "tokenizer", prediction=asked, on_warning=said.append
+    )
+    assert model.config.schedule.prediction_type == prediction
+    assert len(said) == (warning is not None)
+    assert warning is None or re.search(warning, said[0])
+
+
+def test_what_is_predicted_is_asked_of_single_files_alone_and_other_schedules_are_refused(plain_model, tensors, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="says itself what its UNet predicts; leave --prediction"):
+        DreamLayer.from_pretrained(plain_model.folder, prediction="v_prediction")
+    file = saved(tensors | MARK | {"ztsnr": np.zeros(0, np.float32)}, tmp_path / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"ends in pure noise \(zero terminal SNR\)"):
+        open_single_file(file, plain_model.config)
