@@ -89,7 +89,7 @@ def test_repositories_without_a_model_to_read(hub, names: tuple[str, ...], messa
 
 def test_the_removed_repository_is_named_with_the_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(WeightsError, match="was removed from the hub; .* as stable-diffusion-v1-5/stable-diffusion-v1-5: give that"):
+    with pytest.raises(WeightsError, match=r"was removed from the hub; .* as stable-diffusion-v1-5/stable-diffusion-v1-5: give that"):
         find_model("runwayml/stable-diffusion-v1-5")
 
 
