@@ -1,19 +1,43 @@
-"""Scenes as a TFDS data set: `LayeredScenes` writes it (this wants TensorFlow), `StoredScenes` reads it (this does not).
+"""Scenes as a TFDS data set: `LayeredScenes` and `LayeredPictures` write one, `StoredScenes` reads either.
 
 The only file of the project that imports `tensorflow_datasets`. The format is ArrayRecord, so that reading is by index.
 """
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.writer import ExampleWriter
+from tensorflow_datasets.proto import tf_example_pb2
 
 from data.source import ExampleSource
+
+FEATURES = {
+    "rgba": tfds.features.Sequence(tfds.features.Image(shape=(None, None, 4), encoding_format="png")),
+    "global": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
+    "prompts": tfds.features.Sequence(tfds.features.Text()),
+    "names": tfds.features.Sequence(tfds.features.Text()),
+    "boxes": tfds.features.Tensor(shape=(None, 4), dtype=np.int32),
+    "seed": tfds.features.Scalar(dtype=np.int64),
+}
+
+
+class SameBytes(ExampleWriter):
+    """Writes a record's features in the order of their names: protobuf's own order differs between processes."""
+
+    def write(self, path: Any, examples: Iterable[tuple[Any, bytes]]) -> Any:
+        """As `ExampleWriter.write`."""
+        return super().write(path, ((key, _in_order(record)) for key, record in examples))
+
+
+def _in_order(record: bytes) -> bytes:
+    return tf_example_pb2.Example.FromString(record).SerializeToString(deterministic=True)
 
 
 class LayeredScenes(tfds.core.GeneratorBasedBuilder):
@@ -28,19 +52,10 @@ class LayeredScenes(tfds.core.GeneratorBasedBuilder):
         super().__init__(data_dir=str(data_dir), file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            description=self.__doc__,
-            features=tfds.features.FeaturesDict(
-                {
-                    "rgba": tfds.features.Sequence(tfds.features.Image(shape=(None, None, 4), encoding_format="png")),
-                    "global": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
-                    "prompts": tfds.features.Sequence(tfds.features.Text()),
-                    "names": tfds.features.Sequence(tfds.features.Text()),
-                    "boxes": tfds.features.Tensor(shape=(None, 4), dtype=np.int32),
-                    "seed": tfds.features.Scalar(dtype=np.int64),
-                }
-            ),
-        )
+        return self.dataset_info_from_configs(description=self.__doc__, features=tfds.features.FeaturesDict(FEATURES))
+
+    def _example_writer(self) -> ExampleWriter:
+        return SameBytes(self.info.file_format)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
         del dl_manager
@@ -52,17 +67,58 @@ class LayeredScenes(tfds.core.GeneratorBasedBuilder):
             yield index, {**example, "rgba": list(example["rgba"]), "prompts": list(example["prompts"]), "names": list(example["names"])}
 
 
+Shard = Callable[[], Iterator[tuple[str, dict[str, Any]]]]
+"""The examples of one shard, each with its key; their pictures may be encoded PNG files, opened."""
+
+
+class LayeredPictures(tfds.core.ShardBasedBuilder):
+    """Pictures taken apart into layers (`data.peel`): the features of `LayeredScenes`, and each picture's id and its report as JSON."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar = {"1.0.0": "Layers, prompts, boxes, the picture, its id and its report."}
+    name = "layered_pictures"
+
+    def __init__(self, *, shards: Mapping[str, Sequence[Shard]], data_dir: str | Path) -> None:
+        self._shards = dict(shards)
+        super().__init__(data_dir=str(data_dir), file_format="array_record")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        texts = {"id": tfds.features.Text(), "report": tfds.features.Text()}
+        return self.dataset_info_from_configs(description=self.__doc__, features=tfds.features.FeaturesDict(FEATURES | texts))
+
+    def _example_writer(self) -> ExampleWriter:
+        return SameBytes(self.info.file_format)
+
+    def _shard_iterators_per_split(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Sequence[Shard]]:
+        del dl_manager
+        return self._shards
+
+
+def build_pictures(shards: Mapping[str, Sequence[Shard]], folder: Path) -> Path:
+    """Writes the shards of every split, none of them empty, under `folder`, and returns the data set's own folder.
+
+    What a killed run left is removed first. FileExistsError where the data set is there already.
+    """
+    return _prepared(LayeredPictures(shards=shards, data_dir=folder))
+
+
 def build(sources: Mapping[str, ExampleSource], folder: Path) -> Path:
     """Write every split under `folder` and return the data set's own folder.
 
     FileExistsError where it is there already: TFDS would keep the old one without a word.
     """
-    builder = LayeredScenes(sources=sources, data_dir=folder)
-    if Path(builder.data_dir).exists():
-        raise FileExistsError(f"{builder.data_dir} already holds a data set; choose another --out, or delete it first")
+    return _prepared(LayeredScenes(sources=sources, data_dir=folder))
+
+
+def _prepared(builder: tfds.core.DatasetBuilder) -> Path:
+    folder = Path(builder.data_dir)
+    if folder.exists():
+        raise FileExistsError(f"{folder} already holds a data set; choose another --out, or delete it first")
+    for left in folder.parent.glob(f"incomplete.*_{folder.name}"):
+        shutil.rmtree(left)
     with tempfile.TemporaryDirectory() as nothing_to_download:
         builder.download_and_prepare(download_dir=nothing_to_download)
-    return Path(builder.data_dir)
+    return folder
 
 
 class StoredScenes:

@@ -7,10 +7,11 @@ orientation, in sRGB by the colour profile, 16 bits and floats at the same brigh
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -84,16 +85,28 @@ def read_map(picture: Picture, size: tuple[int, int] | None = None) -> UInt8[np.
     return np.asarray(_eight_bits(picture, size).convert("L"))
 
 
+def is_animated(picture: Picture) -> bool:
+    """Whether a file holds more pictures than one. Raises `PictureError` as `read_picture` does."""
+    with _damage_told(_name(picture)), _opened(picture) as image:
+        return getattr(image, "n_frames", 1) > 1
+
+
 def _eight_bits(picture: Picture, size: tuple[int, int] | None = None) -> Image.Image:
     """The picture loaded, upright, sRGB, "RGB" or "RGBA"."""
     name = _name(picture)
+    with _damage_told(name), _opened(picture) as image:
+        _check_size(image, name, size)
+        image.load()
+        return _upright(_srgb(_plain(image), image.info.get("icc_profile")), image)
+
+
+@contextlib.contextmanager
+def _damage_told(name: str) -> Iterator[None]:
+    """Whatever Pillow raises for a file becomes a `PictureError` of one line."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of bombs (the limit here is lower) and of what it makes of damaged metadata
-            with _opened(picture) as image:
-                _check_size(image, name, size)
-                image.load()
-                return _upright(_srgb(_plain(image), image.info.get("icc_profile")), image)
+            yield
     except PictureError:
         raise
     except FileNotFoundError:

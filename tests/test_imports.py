@@ -13,7 +13,7 @@ ROOMS = ("dreamlayer_jax", "data", "train", "sample", "benchmarks", "tests")
 
 ALLOWED = {
     "dreamlayer_jax": ("dreamlayer_jax",),
-    "data": ("data", *(f"dreamlayer_jax.{ground}" for ground in ("compositing", "files", "picture", "scene_json"))),
+    "data": ("data", *(f"dreamlayer_jax.{ground}" for ground in ("compositing", "files", "picture", "planner", "scene_json"))),
     "train": ("train", "data", "dreamlayer_jax"),
     "sample": ("sample", "dreamlayer_jax"),
     "benchmarks": ("benchmarks", "train", "sample", "data", "dreamlayer_jax"),
