@@ -1,23 +1,26 @@
 """A sentence split by a chat model behind any OpenAI-compatible endpoint (`POST …/chat/completions`, with a JSON schema for the answer).
 
 What comes back is another program's: it is bounded in size and time, checked like any plan, and never shown before it was checked.
-Redirects are refused, because following one could carry the key to another host.
+Redirects are refused, because following one could carry the key to another host. The client is the one that the Hugging Face hub's library
+brings; cancelling it bounds the whole attempt, where a socket's own timeout starts anew with every byte.
 """
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import dataclasses
-import http.client
 import json
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
+
+import httpx2 as httpx
 
 from dreamlayer_jax.planner.plan import MAX_FOREGROUNDS, MAX_PROMPT, Plan, PlanError, check_sentence
 
+T = TypeVar("T")
 MAX_ANSWER_BYTES = 1 << 18
 INSTRUCTIONS = (
     "Split the description of a picture into image layers. Answer with JSON only: "
@@ -70,7 +73,7 @@ class ChatPlanner:
     key: str = dataclasses.field(default="", repr=False)
     """Sent as a bearer token, if there is one."""
     timeout_s: float = 30.0
-    """For one attempt, reading included."""
+    """For one attempt, from looking up the host to the last byte, whatever the bytes are and however slowly they come."""
     attempts: int = 3
     backoff_s: float = 0.5
     """Waited after the first failure, and twice as long after each further one."""
@@ -79,13 +82,18 @@ class ChatPlanner:
     def __post_init__(self) -> None:
         try:
             parts = urlsplit(self.url)
-            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-        except ValueError:
+            usable = parts.scheme in ("http", "https") and _is_host(parts.hostname or "") and (parts.port is None or parts.port > 0)
+            usable = usable and bool(httpx.URL(self.url).host)
+        except (ValueError, httpx.InvalidURL):
             usable = False
         if not usable or not self.url.isascii() or not self.url.isprintable() or " " in self.url:
-            raise ChatError(f"the planner's URL must be like https://host/v1; got {self.url!a}")
+            secret = any(mark in self.url for mark in "@?#")
+            got = "" if secret else f"; got {self.url!a}"  # what stands there may be a password or a key
+            raise ChatError(f"the planner's URL must be like https://host/v1{got}")
         if parts.username is not None or parts.password is not None:
             raise ChatError("the planner's URL holds a user name or password; give the key in the environment instead")
+        if parts.query or parts.fragment:
+            raise ChatError("the planner's URL holds a question or a fragment; give the address alone, and the key in the environment")
         if not self.model.strip():
             raise ChatError("the planner's model has no name; give the one that the endpoint serves")
         if not (self.key.isascii() and self.key.isprintable()) or " " in self.key:
@@ -108,7 +116,7 @@ class ChatPlanner:
 
     @property
     def _host(self) -> str:
-        return urlsplit(self.url).netloc
+        return httpx.URL(self.url).netloc.decode()
 
     def _answer(self, sentence: str) -> bytes:
         """The whole answer to one question. An endpoint that does not know the schema's fields is asked once more without them."""
@@ -120,33 +128,51 @@ class ChatPlanner:
 
     def _post(self, question: dict[str, Any]) -> bytes:
         base = self.url.rstrip("/")
-        request = urllib.request.Request(
-            base if base.endswith("/chat/completions") else f"{base}/chat/completions",
-            data=json.dumps(question).encode(),
-            headers={"Content-Type": "application/json", "Accept": "application/json"}
-            | ({"Authorization": f"Bearer {self.key}"} if self.key else {}),
-        )
-        deadline = time.monotonic() + self.timeout_s
+        url = base if base.endswith("/chat/completions") else f"{base}/chat/completions"
+        headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
         try:
-            with urllib.request.build_opener(_NoRedirects).open(request, timeout=self.timeout_s) as response:
-                return _read(response, deadline)
-        except urllib.error.HTTPError as error:
-            with error:
-                if error.code == 429 or error.code >= 500:
-                    raise _TryAgain(f"HTTP status {error.code}") from None
-                if 300 <= error.code < 400:
-                    raise ChatError(f"the planner at {self._host} redirects elsewhere; give the final URL") from None
-                refusal = f"the planner at {self._host} refused the request with HTTP status {error.code}"
-                raise (_BadRequest if error.code in (400, 422) else ChatError)(refusal) from None
+            status, body = _within(self.timeout_s, _asked(url, headers, question))
         except TimeoutError:
             raise _TryAgain(f"no whole answer within {self.timeout_s:g} s") from None
-        except (OSError, http.client.HTTPException) as error:  # URLError is an OSError; its reason may be a timeout too
-            raise _TryAgain(f"no connection ({type(getattr(error, 'reason', error)).__name__})") from None
+        except (OSError, httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            raise _TryAgain(f"no connection ({type(error).__name__})") from None
+        if status == 429 or status >= 500:
+            raise _TryAgain(f"HTTP status {status}")
+        if 300 <= status < 400:
+            raise ChatError(f"the planner at {self._host} redirects elsewhere; give the final URL")
+        if status >= 400:
+            refusal = f"the planner at {self._host} refused the request with HTTP status {status}"
+            raise (_BadRequest if status in (400, 422) else ChatError)(refusal)
+        return body
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        """None leaves the redirect an `HTTPError`."""
+def _is_host(name: str) -> bool:
+    """Whether every label has the 1 to 63 characters that the name system knows."""
+    return all(0 < len(label) < 64 for label in name.rstrip(".").split("."))
+
+
+def _within(seconds: float, answer: Coroutine[Any, Any, T]) -> T:
+    """The answer, on an event loop of its own: the caller, a notebook, may be running one. `TimeoutError` after `seconds`."""
+    pool = concurrent.futures.ThreadPoolExecutor(max_workers=1)
+    try:
+        return pool.submit(asyncio.run, asyncio.wait_for(answer, seconds)).result()
+    finally:
+        pool.shutdown(wait=False)
+
+
+async def _asked(url: str, headers: dict[str, str], question: dict[str, Any]) -> tuple[int, bytes]:
+    """Status and body of the answer, as long as it stays small. Redirects are not followed, and nobody sends other keys along."""
+    body = bytearray()
+    async with (
+        httpx.AsyncClient(timeout=None, follow_redirects=False) as client,
+        client.stream("POST", url, headers=headers, json=question) as response,
+    ):
+        if response.is_success:
+            async for chunk in response.aiter_bytes(1 << 16):
+                body += chunk
+                if len(body) > MAX_ANSWER_BYTES:
+                    raise _TryAgain(f"the answer has more than {MAX_ANSWER_BYTES} bytes")
+    return response.status_code, bytes(body)
 
 
 def _question(model: str, sentence: str) -> dict[str, Any]:
@@ -154,18 +180,6 @@ def _question(model: str, sentence: str) -> dict[str, Any]:
         "model": model,
         "messages": [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": sentence}],
     }
-
-
-def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
-    """The body, as long as it stays small and in time: a socket's own timeout starts anew with every byte."""
-    body = bytearray()
-    while chunk := response.read1(1 << 16):
-        body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            raise _TryAgain(f"the answer has more than {MAX_ANSWER_BYTES} bytes")
-        if time.monotonic() > deadline:
-            raise TimeoutError
-    return bytes(body)
 
 
 def read_plan(answer: bytes) -> Plan:

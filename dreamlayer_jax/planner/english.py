@@ -107,10 +107,21 @@ def each(phrase: str) -> list[str]:
     count = NUMBERS.get(first.lower())
     if count is None or not rest:
         return [phrase]
-    noun = head(rest)
+    noun, rest = _counted(rest)
     one = re.sub(rf"\b{re.escape(noun)}\b", singular(noun), rest, count=1, flags=re.IGNORECASE)
     article = "an" if one[0].lower() in "aeiou" and not one.lower().startswith(("uni", "use", "eu", "one")) else "a"
     return [f"{article} {one}"] * count
+
+
+def _counted(phrase: str) -> tuple[str, str]:
+    """What is counted, and the phrase as far as it says what that is: of "cats sleeping" the posture is left out."""
+    noun = head(phrase)
+    words = phrase.split()
+    if noun.endswith("ing") and len(words) > 1 and singular(noun) == noun:
+        plurals = [i for i, word in enumerate(words) if singular(word.lower()) != word.lower() or word.lower() in IRREGULAR]
+        if plurals:
+            return words[plurals[-1]].lower(), " ".join(words[: plurals[-1] + 1])
+    return noun, phrase
 
 
 def singular(noun: str) -> str:

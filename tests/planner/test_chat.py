@@ -109,6 +109,29 @@ def is_silent(handler: BaseHTTPRequestHandler) -> None:
     handler.server.closing.wait(10)
 
 
+def raw(*pieces: bytes) -> Reply:
+    """Bytes at intervals, whatever HTTP says of them; the last again and again."""
+
+    def reply(handler: BaseHTTPRequestHandler) -> None:
+        sent = 0
+        while not handler.server.closing.wait(0.05):
+            handler.wfile.write(pieces[min(sent, len(pieces) - 1)])
+            handler.wfile.flush()
+            sent += 1
+
+    return reply
+
+
+ENDLESS = {
+    "status line": raw(b"HTTP/1.1 200 O", b"K"),
+    "header line": raw(b"HTTP/1.1 200 OK\r\nX: ", b"y"),
+    "headers": raw(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+    "100 Continue": raw(b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "chunk size": raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"),
+    "trailers": raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n"),
+}
+
+
 def hangs_up(handler: BaseHTTPRequestHandler) -> None:
     handler.send_response(200)
     handler.send_header("Content-Length", "1000")
@@ -164,7 +187,7 @@ def test_what_will_not_pass_is_asked_once(start, status: int) -> None:
     assert "\x1b" not in str(caught.value)
 
 
-@pytest.mark.parametrize("slow", [is_silent, drips])
+@pytest.mark.parametrize("slow", [is_silent, drips, *ENDLESS.values()], ids=["silence", "body", *ENDLESS])
 def test_a_slow_answer_is_given_up(start, slow: Reply) -> None:
     server, began = start(slow), time.monotonic()
     with pytest.raises(ChatError, match=r"failed 2 times; the last time: no whole answer within 0\.3 s"):
@@ -256,6 +279,11 @@ def test_nobody_is_asked_about_no_sentence(start) -> None:
         ({"url": "http://[host/v1"}, "must be like"),
         ({"url": "http://host/v1\r\nX: y"}, "must be like"),
         ({"url": "https://user:word@host/v1"}, "holds a user name or password"),
+        ({"url": "https://user:word@host:port/v1"}, "must be like https://host/v1$"),
+        ({"url": "https://host/v1?key=secret"}, "holds a question"),
+        ({"url": "file://host/v1?key=secret"}, "must be like https://host/v1$"),
+        ({"url": "http://."}, "must be like"),
+        ({"url": f"http://{'a' * 64}/v1"}, "must be like"),
         ({"model": " "}, "has no name"),
         ({"key": "secret\r\nX-Injected: 1"}, "line break"),
     ],

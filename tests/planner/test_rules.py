@@ -43,6 +43,9 @@ from dreamlayer_jax.planner.rules import plan_by_rules
         # counts
         ("two dogs on a beach", "a beach", ["a dog", "a dog"]),
         ("three buses and 2 orange foxes on a city street", "a city street", ["a bus"] * 3 + ["an orange fox"] * 2),
+        ("two cats sleeping on a sofa", "a sofa", ["a cat", "a cat"]),
+        ("three young children running on a beach", "a beach", ["a young child"] * 3),
+        ("two wedding rings on a table", "a table", ["a wedding ring"] * 2),
         ("a pair of boots on the floor", "the floor", ["a boot", "a boot"]),
         # words around it
         ("Draw a picture of a dog on a beach!", "a beach", ["a dog"]),
