@@ -4,6 +4,7 @@
 # make kills    a training run killed 20 times at random moments, and each time exactly resumed: minutes
 # make test-oldest     a core of the tests with the oldest releases that setup.cfg allows, in .venv-oldest
 # make test-optimized  the same core as XLA compiles it for users; all other tests leave XLA's optimisations out
+# make fuzz     100,000 damaged pictures, scenes, models, sentences and command lines: an hour or so
 # make lint     ruff alone: rules and format
 #
 # Each makes .venv for itself, and again when setup.cfg changes. Needs Python 3.11+, make and git.
@@ -18,7 +19,7 @@ CORE := tests/test_imports.py tests/test_layer_axis.py tests/diffusion/test_pred
     tests/weights/formats/test_orbax_folder.py tests/weights/formats/test_trained.py tests/export/test_psd.py tests/export/test_openraster.py \
     tests/train/test_loop.py::test_what_a_run_starts_from_is_still_its_owners_afterwards tests/test_wheel.py
 
-.PHONY: sample test test-oldest test-optimized parity kills lint clean
+.PHONY: sample test test-oldest test-optimized parity kills fuzz lint clean
 
 sample: $(VENV)/.ready-sample
 	$(BIN)/python -m sample generate --background "a sandy beach" --foreground "a red apple" --foreground "a dog" \
@@ -38,6 +39,9 @@ parity: $(VENV)/.ready-test
 
 kills: $(VENV)/.ready-test
 	KILLS=20 $(BIN)/python -m pytest --log-cli-level=INFO tests/train/test_kills.py
+
+fuzz: $(VENV)/.ready-test
+	FUZZ=100000 $(BIN)/python -m pytest --log-cli-level=INFO --numprocesses $(WORKERS) tests/fuzz
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .

@@ -125,16 +125,19 @@ def left_by_system(name: str) -> bool:
 
 def read_regular(file: str | Path, most: int) -> bytes:
     """The content of a regular file of at most `most` bytes; never waits. Raises `OSError`, and `ValueError` for any other file."""
+    if os.path.isdir(file):
+        raise IsADirectoryError(f"{file} is a folder")
     descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))  # a FIFO would be waited for
-    with open(descriptor, "rb") as opened:
+    try:
         found = os.fstat(descriptor)
-        if stat.S_ISDIR(found.st_mode):
-            raise IsADirectoryError(f"{file} is a folder")
         if not stat.S_ISREG(found.st_mode):
             raise ValueError(f"{file} is no regular file")
         if found.st_size > most:
             raise ValueError(f"{file} has {found.st_size} bytes; at most {most} are read")
-        return opened.read(most)
+        with open(descriptor, "rb", closefd=False) as opened:
+            return opened.read(most)
+    finally:
+        os.close(descriptor)
 
 
 def inside(folder: Path, name: str, hard_links: bool = True) -> Path:
@@ -146,11 +149,15 @@ def inside(folder: Path, name: str, hard_links: bool = True) -> Path:
     path = Path(name)
     if not name or "\0" in name or path.is_absolute() or path.drive or ".." in path.parts:
         raise ValueError(f"the name {name!r} leads out of {folder}")
-    here, found = folder.resolve(), (folder / path).resolve()
+    try:
+        here, found = folder.resolve(), (folder / path).resolve()
+        other_names = found.is_file() and found.stat().st_nlink > 1
+    except (OSError, RuntimeError) as error:  # a name too long, a link that leads to itself
+        raise ValueError(f"the name {name[:80]!r} cannot be looked up ({error})") from None
     homes = [here, here.parents[1] / "blobs"] if here.parent.name == "snapshots" else [here]
     if not any(found.is_relative_to(home) for home in homes):
         raise ValueError(f"{folder / path} is a link out of {folder}")
-    if not hard_links and found.is_file() and found.stat().st_nlink > 1:
+    if other_names and not hard_links:
         raise ValueError(f"{folder / path} is a hard link to a file that has other names: copy it")
     return folder / path
 

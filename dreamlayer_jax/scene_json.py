@@ -76,6 +76,10 @@ def read_scene_json(folder: Path) -> SceneJson:
     path = folder / SCENE_FILE
     if not path.exists():
         raise FileNotFoundError(f"{folder} is no scene folder: it has no {SCENE_FILE}")
+    try:
+        inside(folder, SCENE_FILE)
+    except ValueError as error:
+        raise SchemaError(str(error)) from None
     if (found := read_json(path, Format, unknown="ignore").format) != FORMAT:
         raise SchemaError(f"{path} has format {found}, this version reads format {FORMAT}")
     scene = read_json(path, SceneJson, unknown="ignore")

@@ -31,7 +31,7 @@ def read_json(path: Path, kind: type[T], unknown: Literal["forbid", "ignore"] = 
     """The file at `path` as `kind`. Raises `SchemaError`, and `OSError` if it cannot be read."""
     try:
         text = read_regular(path, MAX_BYTES)
-    except ValueError as error:
+    except (ValueError, IsADirectoryError) as error:
         raise SchemaError(str(error)) from None
     return parse_json(text, kind, str(path), unknown)
 
