@@ -25,6 +25,7 @@ from dreamlayer_jax.request import RequestError
 from dreamlayer_jax.scene import Scene
 
 MAX_NAME = 120
+NO_COMPOSITE = "the scene has no harmonised composite, so there is no shadow to put in a layer; ask without it"
 
 
 class Mode(enum.Enum):
@@ -53,9 +54,14 @@ def editor_layers(image: Scene, *, shadow: bool = False) -> tuple[EditorLayer, .
     return (*layers, *(_light(image) if shadow else ()))
 
 
-def merged(image: Scene) -> UInt8[np.ndarray, "h w 3"]:
-    """What a viewer that knows no layers shows: the composite, or the blend of a scene that has none."""
-    return image.blend if image.composite_rgb is None else image.composite_rgb
+def merged(image: Scene, *, shadow: bool = False) -> UInt8[np.ndarray, "h w 3"]:
+    """What a viewer that knows no layers shows, which is what the stack shows: the blend, or, with `shadow`, the composite.
+
+    Raises `RequestError` as `editor_layers`.
+    """
+    if shadow and image.composite_rgb is None:
+        raise RequestError(NO_COMPOSITE)
+    return image.composite_rgb if shadow else image.blend
 
 
 def layer_name(prompt: str) -> str:
@@ -66,7 +72,7 @@ def layer_name(prompt: str) -> str:
 
 def _light(image: Scene) -> tuple[EditorLayer, EditorLayer]:
     if image.composite_rgb is None:
-        raise RequestError("the scene has no harmonised composite, so there is no shadow to put in a layer; ask without it")
+        raise RequestError(NO_COMPOSITE)
     b, c = from_uint8(image.blend), from_uint8(image.composite_rgb)
     multiply = np.divide(c, b, out=np.ones_like(b), where=c < b)
     screen = np.divide(c - b, 1 - b, out=np.zeros_like(b), where=c > b)

@@ -30,7 +30,7 @@ COMPOSITE_OPS = {Mode.NORMAL: "svg:src-over", Mode.MULTIPLY: "svg:multiply", Mod
 def write_openraster(image: Scene, path: Path, *, shadow: bool = False) -> None:
     """Writes `path`; the same image gives the same bytes. Raises `RequestError` (see `editor_layers`)."""
     layers = editor_layers(image, shadow=shadow)
-    whole = Image.fromarray(merged(image))
+    whole = Image.fromarray(merged(image, shadow=shadow))
     thumbnail = whole.copy()
     thumbnail.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     entries = {"stack.xml": stack_xml(layers, image.size)}

@@ -82,9 +82,9 @@ def test_a_layer_that_shows_nothing_is_kept_as_one_clear_pixel(scene: LayeredIma
     np.testing.assert_array_equal(cut[1].rgba_straight, np.zeros((1, 1, 4), np.uint8))
 
 
-def test_merged_is_the_composite_or_else_the_blend(scene: LayeredImage) -> None:
-    np.testing.assert_array_equal(merged(scene), scene.composite_rgb)
-    np.testing.assert_array_equal(merged(dataclasses.replace(scene, composite_rgb=None)), scene.blend)
+def test_merged_is_what_the_stack_shows(scene: LayeredImage) -> None:
+    np.testing.assert_array_equal(merged(scene, shadow=True), scene.composite_rgb)
+    np.testing.assert_array_equal(merged(scene), scene.blend)
 
 
 def test_no_shadow_without_a_composite(scene: LayeredImage) -> None:

@@ -48,7 +48,7 @@ def test_names_order_places_and_pixels(scene: LayeredImage, archive: zipfile.Zip
         np.testing.assert_array_equal(pixels(archive, entry.get("src")), layer.rgba_straight)
 
 
-def test_the_merged_picture_is_the_composite(scene: LayeredImage, archive: zipfile.ZipFile) -> None:
+def test_the_merged_picture_is_what_the_stack_shows(scene: LayeredImage, archive: zipfile.ZipFile) -> None:
     np.testing.assert_array_equal(pixels(archive, "mergedimage.png"), scene.composite_rgb)
     assert pixels(archive, "Thumbnails/thumbnail.png").shape == (*scene.size, 3)
 

@@ -58,7 +58,7 @@ def test_imagemagick_shows_the_stack_each_layer_and_the_merged_picture(
     scene: LayeredImage, written: Callable[[str], Path], name: str, imagemagick: str, run: Callable[..., str], tmp_path: Path
 ) -> None:
     run(imagemagick, f"{written(name)}[0]", tmp_path / "merged.png")
-    assert_same(opened(tmp_path / "merged.png"), scene.composite_rgb, tolerance=0)
+    assert_same(opened(tmp_path / "merged.png"), shown(scene, name), tolerance=0)
     layers = editor_layers(scene, shadow=name.startswith("shadow"))
     for i, layer in enumerate(layers, start=1):
         run(imagemagick, f"{written(name)}[{i}]", "+repage", tmp_path / f"{i}.png")
@@ -78,5 +78,5 @@ def test_krita_shows_the_stack(
 @pytest.mark.parametrize("name", ["plain.ora", "shadow.ora"])
 def test_pyora_shows_the_stack_and_the_merged_picture(scene: LayeredImage, written: Callable[[str], Path], name: str) -> None:
     project = Project.load(str(written(name)))
-    assert_same(project.get_image_data(use_original=True).convert("RGBA"), scene.composite_rgb, tolerance=0)
+    assert_same(project.get_image_data(use_original=True).convert("RGBA"), shown(scene, name), tolerance=0)
     assert_same(project.get_image_data(use_original=False), shown(scene, name))
