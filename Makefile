@@ -5,6 +5,8 @@
 # make test-oldest     a core of the tests with the oldest releases that setup.cfg allows, in .venv-oldest
 # make test-optimized  the same core as XLA compiles it for users; all other tests leave XLA's optimisations out
 # make fuzz     100,000 damaged pictures, scenes, models, sentences and command lines: an hour or so
+# make tpu      the paper's training and sampling steps compiled for TPU pods, without a TPU: an hour and more
+# make test-tpu the small version of it, a test: two minutes
 # make lint     ruff alone: rules and format
 #
 # Each makes .venv for itself, and again when setup.cfg changes. Needs Python 3.11+, make and git.
@@ -19,7 +21,7 @@ CORE := tests/test_imports.py tests/test_layer_axis.py tests/diffusion/test_pred
     tests/weights/formats/test_orbax_folder.py tests/weights/formats/test_trained.py tests/export/test_psd.py tests/export/test_openraster.py \
     tests/train/test_loop.py::test_what_a_run_starts_from_is_still_its_owners_afterwards tests/test_wheel.py
 
-.PHONY: sample test test-oldest test-optimized parity kills fuzz lint clean
+.PHONY: sample test test-oldest test-optimized parity kills fuzz tpu test-tpu lint clean
 
 sample: $(VENV)/.ready-sample
 	$(BIN)/python -m sample generate --background "a sandy beach" --foreground "a red apple" --foreground "a dog" \
@@ -42,6 +44,15 @@ kills: $(VENV)/.ready-test
 
 fuzz: $(VENV)/.ready-test
 	FUZZ=100000 $(BIN)/python -m pytest --log-cli-level=INFO --numprocesses $(WORKERS) tests/fuzz
+
+# Google's TPU compiler lies beside the environment, not in it: where JAX finds it, JAX looks for a TPU at every start.
+WITH_TPU := JAX_PLATFORMS=cpu PYTHONPATH=$(VENV)/tpu
+
+tpu: $(VENV)/.ready-tpu
+	$(WITH_TPU) $(BIN)/python -m benchmarks.pod --out out/pod.jsonl
+
+test-tpu: $(VENV)/.ready-tpu
+	$(WITH_TPU) $(BIN)/python -m pytest tests/benchmarks/test_pod.py
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .
@@ -69,4 +80,9 @@ $(VENV)/.ready-test: setup.cfg pyproject.toml | $(VENV)/bin/python
 	$(PYTHON) -m venv --clear .venv-oldest
 	$(PYTHON) tests/oldest.py > .venv-oldest/constraints.txt
 	.venv-oldest/bin/python -m pip install --quiet --constraint .venv-oldest/constraints.txt --editable '.[train,test]'
+	touch $@
+
+$(VENV)/.ready-tpu: $(VENV)/.ready-test
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/tpu \
+	    "$$($(BIN)/python -c 'from importlib.metadata import requires; print(next(r.split(";")[0] for r in requires("jax") if r.startswith("libtpu")))')"
 	touch $@
