@@ -244,6 +244,11 @@ class LayeredConfig:
         _require_sizes(self)
         _require(self.context_map or not self.guided, "guided (Eq. 9) uses the context maps; with context_map=False set guided=False too")
 
+    @property
+    def global_hears(self) -> bool:
+        """Whether what the layers are reaches the global layer: by LSSA, or by an exchange that it takes part in."""
+        return self.layer_shared or (self.layer_attention is not None and "global" in self.layer_attention.frames)
+
     def own_kernels(self, projection: str) -> tuple[RoleName, ...]:
         """The roles that have a kernel of their own for a projection of an attention: "to_q", "to_k", "to_v" or "to_out_0"."""
         frames = self.layer_attention.frames if self.layer_attention else ()
@@ -296,6 +301,11 @@ class DreamLayerConfig:
             not self.layered.context_map or (block < len(crosses) and crosses[block]),
             f"context_block is {block}; the context maps come from a block with cross-attention, and the UNet's are {crosses}",
         )
+
+    @property
+    def without_layer_attention(self) -> DreamLayerConfig:
+        """The same parameters read without LayerDiffusion's: every layer is plain Stable Diffusion."""
+        return dataclasses.replace(self, layered=dataclasses.replace(self.layered, layer_attention=None))
 
     @property
     def side_multiple(self) -> int:

@@ -52,7 +52,9 @@ class Model:
         if len(scenes[0]) - 1 > most:
             raise RequestError(f"{len(scenes[0]) - 1} foregrounds were given; the model {self.config.name!r} makes at most {most}")
         rows = list(zip(*scenes, strict=True))
-        return tokenize(self.tokenizer, rows, self.config.text.max_position_embeddings, self.config.layered.prompt_windows)
+        untrained = self.config.layered.layer_attention is not None  # its global layer reads sentences
+        length, windows = self.config.text.max_position_embeddings, self.config.layered.prompt_windows
+        return tokenize(self.tokenizer, rows, length, windows, as_sentence=untrained)
 
     def steps(self, sampling: Sampling) -> Steps:
         """The whole run of a request. Raises `RequestError` for more steps than the sampler can take."""

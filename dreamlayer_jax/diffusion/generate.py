@@ -10,6 +10,7 @@ from dreamlayer_jax.diffusion.denoise import Given, OnPiece, Trajectory, denoise
 from dreamlayer_jax.diffusion.guidance import Guidance
 from dreamlayer_jax.diffusion.noise import layer_noise
 from dreamlayer_jax.diffusion.steps import Steps
+from dreamlayer_jax.layer_axis import LayerContext
 from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.place import Place
 from dreamlayer_jax.prompts import TokenBatch
@@ -71,12 +72,31 @@ def generate_layers(
         piece: the most steps that are handed to the device at a time.
         on_piece: see `OnPiece`.
     """
-    height, width = size or (config.sample_size, config.sample_size)
-    k, batch = tokens.words.shape
     contexts = guidance_contexts(config, params, tokens, empty_ids, guidance, negative_ids)
-    down = config.vae.downscale
-    z = layer_noise(keys, (k + 1, batch, height // down, width // down, config.unet.in_channels), config.layered.same_noise)
+    options = {"size": size, "known": known, "place": place, "keep": keep, "piece": piece, "on_piece": on_piece}
+    return generate_from(config, params["unet"], contexts, keys, steps, guidance, **options)
+
+
+def generate_from(
+    config: DreamLayerConfig,
+    unet_params: Params,
+    contexts: LayerContext,
+    keys: Key[Array, " b"],
+    steps: Steps,
+    guidance: Guidance,
+    *,
+    size: tuple[int, int] | None = None,
+    known: KnownLatents | None = None,
+    place: Place = Place(),
+    keep: int | None = None,
+    piece: int | None = None,
+    on_piece: OnPiece | None = None,
+) -> GeneratedLatents:
+    """`generate_layers` for a layer batch of any roles, as `contexts` (`guidance_contexts`) have them."""
+    height, width = size or (config.sample_size, config.sample_size)
+    down, layers = config.vae.downscale, len(contexts.role)
+    z = layer_noise(keys, (layers, len(keys), height // down, width // down, config.unet.in_channels), config.layered.same_noise)
     given = None if known is None else Given(trajectory=noised(known.latents, z, steps), mask=known.mask)
-    out = denoise(config, params["unet"], z, contexts, steps, guidance, given, keys, place=place, keep=keep, piece=piece, on_piece=on_piece)
+    out = denoise(config, unet_params, z, contexts, steps, guidance, given, keys, place=place, keep=keep, piece=piece, on_piece=on_piece)
     clean = out.trajectory.clean if known is None else lay(known.latents, out.trajectory.clean, known.mask)
     return GeneratedLatents(trajectory=out.trajectory.replace(clean=clean), context_maps=out.context_maps)

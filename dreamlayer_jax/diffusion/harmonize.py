@@ -133,6 +133,9 @@ def _advance(
         return jnp.where(at.t >= t_end, fused, z)
 
     def network(z: Array, at: Steps, i: Array) -> tuple[Array, None]:
+        if not config.layered.global_hears:
+            alone, t = jax.tree.map(lambda x: x[-1:], contexts), jnp.broadcast_to(at.t, (1, len(z)))
+            return guided_prediction(config, unet_params, z[None], t, alone, weight, place, guided=False, maps=False)[0][0], None
         seen, t = as_seen(config, jnp.concatenate([kept.states[i, :-1], z[None]]), at.t, given)
         prediction, _ = guided_prediction(config, unet_params, seen, t, contexts, weight, place, guided=early, maps=False)
         return prediction[-1], None

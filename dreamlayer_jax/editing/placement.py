@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
+from dreamlayer_jax.compositing import from_uint8, premultiply, to_uint8, unpremultiply
+
 CUT = 8  # alpha, of 255, from which a pixel on the border means that the border cuts the object
 
 
@@ -60,6 +62,10 @@ class Placement:
         picture = picture[:, ::-1] if self.flipped else picture
         scale, shift = jnp.full(2, self.scale), jnp.array([self.shift_y * height / rows, self.shift_x * width / columns])
         return jax.image.scale_and_translate(picture, picture.shape, (0, 1), scale, shift, method="linear", antialias=True)
+
+    def move(self, rgba_straight: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 4"]:
+        """The placed layer: `apply` of its premultiplied colour."""
+        return to_uint8(unpremultiply(np.asarray(self.apply(jnp.asarray(premultiply(from_uint8(rgba_straight)))))))
 
     def carry(self, noise: Float[np.ndarray, "... h w c"], size: tuple[int, int]) -> Float[np.ndarray, "... h w c"]:
         """Noise that goes with the layer: flipped, and rolled by whole latents, so that it stays white."""

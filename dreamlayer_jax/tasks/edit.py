@@ -18,10 +18,10 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from dreamlayer_jax.canvas import Canvas
-from dreamlayer_jax.compositing import from_uint8, premultiply, to_uint8, unpremultiply
+from dreamlayer_jax.compositing import from_uint8, to_uint8
 from dreamlayer_jax.diffusion.decode import decode_layers
 from dreamlayer_jax.diffusion.denoise import Trajectory, noised
-from dreamlayer_jax.diffusion.generate import KnownLatents, generate_layers
+from dreamlayer_jax.diffusion.generate import KnownLatents
 from dreamlayer_jax.diffusion.noise import scene_keys
 from dreamlayer_jax.diffusion.schedule import noise_of
 from dreamlayer_jax.editing.edits import Edit, PlannedLayer, plan
@@ -31,6 +31,7 @@ from dreamlayer_jax.model import Model
 from dreamlayer_jax.request import Sampling
 from dreamlayer_jax.scene import KeptLatents
 from dreamlayer_jax.tasks.assemble import as_layers
+from dreamlayer_jax.tasks.compose import make_layers
 from dreamlayer_jax.tasks.given import encode_layers_on_grey
 from dreamlayer_jax.tasks.harmonize import Window, changed_blend, check_window, harmonized, window_steps
 
@@ -41,7 +42,8 @@ def edit_layers(model: Model, image: LayeredImage, edits: Sequence[Edit], *, see
     decoders, planned = model.decoders(), plan(image, edits)
     prompts = [layer.prompt for layer in planned]
     sampling = sampling.of(model.config)
-    tokens, steps, keys = model.tokens(prompts), model.steps(sampling), scene_keys([seed])
+    model.tokens(prompts)  # too many or too long ones are refused before anything is made
+    steps, keys = model.steps(sampling), scene_keys([seed])
     below = window_steps(steps, window)
     down, side = model.config.vae.downscale, model.config.sample_size
     onto = tuple(down * n for n in image.kept.clean.shape[1:3]) if image.kept is not None else (side, side)
@@ -57,19 +59,8 @@ def edit_layers(model: Model, image: LayeredImage, edits: Sequence[Edit], *, see
     layers = list(rgba)
     if unknown[:-1].any():
         known = KnownLatents(latents=jnp.asarray(clean)[:, None], mask=jnp.asarray(~unknown, jnp.float32)[:, None, ..., None])
-        made = generate_layers(
-            model.config,
-            model.params,
-            tokens,
-            model.empty_ids,
-            keys,
-            steps,
-            model.guidance(sampling),
-            negative_ids=model.negative_ids(sampling),
-            size=onto,
-            known=known,
-            keep=len(below),
-        )
+        there = {i: jnp.asarray(from_uint8(canvas.place(rgba[i])))[None] for i, where in enumerate(missing) if where is None}
+        made = make_layers(model, [prompts], keys, steps, sampling, size=onto, known=known, pixels=there, keep=len(below))
         decoded = np.asarray(to_uint8(decode_layers(model.config, decoders, made.latents).rgba_straight_01))[:, 0]
         for i in np.flatnonzero(unknown[:-1].any(axis=(1, 2))):
             layers[i], maps[i] = _completed(canvas, decoded[i], made.context_maps[i, 0], i, rgba[i], missing[i], maps[i])
@@ -101,8 +92,7 @@ def _placed(image: LayeredImage, layer: PlannedLayer) -> tuple[UInt8[np.ndarray,
     pixels = image.layers[layer.source].rgba_straight
     if layer.placement.is_identity:
         return pixels, None
-    moved = np.asarray(layer.placement.apply(jnp.asarray(premultiply(from_uint8(pixels)))))
-    return to_uint8(unpremultiply(moved)), cut_then_shown(pixels[..., 3], layer.placement)
+    return layer.placement.move(pixels), cut_then_shown(pixels[..., 3], layer.placement)
 
 
 def _latents(

@@ -16,6 +16,7 @@ from dreamlayer_jax.diffusion.harmonize import decode_change, harmonize
 from dreamlayer_jax.diffusion.steps import Steps
 from dreamlayer_jax.model import Model
 from dreamlayer_jax.request import RequestError, Sampling
+from dreamlayer_jax.tasks.compose import compose_of
 
 Window = tuple[int, int]
 
@@ -61,13 +62,16 @@ def harmonized(
         window: (T_H, T'_H). Where the run has no step between them, the foregrounds are laid in at the first below T_H.
         keys: the scenes' keys.
     """
+    config = model.config
+    if compose_of(config) == "chain":  # its frames are a layer and the whole picture; several layers become one picture by the plain model
+        config = config.without_layer_attention
     layers = from_uint8(jnp.asarray(rgba))
-    blend = encode_pictures(model.config, model.params["vae"], composite(layers))
-    guidance = model.guidance(sampling)
-    contexts = guidance_contexts(model.config, model.params, model.tokens(*scenes), model.empty_ids, guidance, model.negative_ids(sampling))
+    blend = encode_pictures(config, model.params["vae"], composite(layers))
+    guidance, negative = model.guidance(sampling), model.negative_ids(sampling)
+    contexts = guidance_contexts(config, model.params, model.tokens(*scenes), model.empty_ids, guidance, negative)
     t_end = min(window[1], int(steps.t[0]))
-    fused = harmonize(model.config, model.params["unet"], kept, layers[1:, ..., 3], blend, contexts, steps, guidance, t_end, keys)
-    return decode_change(model.config, model.params["vae"], fused.clean, blend), fused
+    fused = harmonize(config, model.params["unet"], kept, layers[1:, ..., 3], blend, contexts, steps, guidance, t_end, keys)
+    return decode_change(config, model.params["vae"], fused.clean, blend), fused
 
 
 def changed_blend(rgba: UInt8[np.ndarray, "k *b h w 4"], change: Float[np.ndarray, "*b h w 3"]) -> UInt8[np.ndarray, "*b h w 3"]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
-from dreamlayer_jax.compositing import to_uint8
+from dreamlayer_jax.compositing import from_uint8, to_uint8
 from dreamlayer_jax.diffusion.decode import decode_layers
-from dreamlayer_jax.diffusion.generate import generate_layers
 from dreamlayer_jax.diffusion.noise import scene_keys
 from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.model import Model
 from dreamlayer_jax.request import Sampling, check_size
+from dreamlayer_jax.tasks.arrange import arranged
 from dreamlayer_jax.tasks.assemble import as_layers, foreground_maps, keep
+from dreamlayer_jax.tasks.compose import compose_of, make_layers
 from dreamlayer_jax.tasks.given import Given, known_latents
 from dreamlayer_jax.tasks.harmonize import Window, changed_blend, check_window, harmonized, window_steps
 from dreamlayer_jax.tasks.progress import Progress
@@ -41,23 +43,22 @@ def text_to_layers(
     """
     check_window(window, model.config.schedule.num_train_timesteps)
     sampling = sampling.of(model.config)
-    decoders, tokens, steps = model.decoders(), model.tokens(*scenes), model.steps(sampling)
+    decoders, steps = model.decoders(), model.steps(sampling)
+    model.tokens(*scenes)  # too many or too long prompts are refused before anything is made
     size = size or (model.config.sample_size, model.config.sample_size)
     check_size(model.config, size)
     kept_steps = window_steps(steps, window) if window[0] else steps.below(model.config.harmonize.start)
     progress = Progress(on_step) if on_step is not None else None
     keys = scene_keys(seeds)
-    made = generate_layers(
-        model.config,
-        model.params,
-        tokens,
-        model.empty_ids,
+    made = make_layers(
+        model,
+        scenes,
         keys,
         steps,
-        model.guidance(sampling),
-        negative_ids=model.negative_ids(sampling),
+        sampling,
         size=size,
         known=known_latents(model, given, len(scenes[0]), size) if given else None,
+        pixels={number: jnp.repeat(from_uint8(jnp.asarray(pixels))[None], len(scenes), axis=0) for number, pixels in given.items()},
         keep=len(kept_steps),
         piece=None if progress is None else max(1, len(steps) // PIECES),
         on_piece=None if progress is None else progress.begun,
@@ -66,8 +67,12 @@ def text_to_layers(
     layers, whole, change = to_uint8(decoded.rgba_straight_01), to_uint8(decoded.global_rgb_01), None
     for number, pixels in given.items():
         layers = layers.at[number].set(pixels)
+    trajectory, compose = made.trajectory, compose_of(model.config)
+    how = {} if compose == "together" else {"compose": compose}
+    if compose == "independent":
+        layers, trajectory = arranged(model, np.array(layers), made, kept_steps, set(range(1, len(layers))) - set(given))
     if window[0]:
-        change, _ = harmonized(model, scenes, made.trajectory, layers, kept_steps, sampling=sampling, window=window, keys=keys)
+        change, _ = harmonized(model, scenes, trajectory, layers, kept_steps, sampling=sampling, window=window, keys=keys)
     if progress is not None:
         progress.finish()
     rgba, whole = np.asarray(layers), np.asarray(whole)
@@ -78,10 +83,10 @@ def text_to_layers(
             global_rgb=whole[n],
             context_maps=foreground_maps(made.context_maps, n),
             seed=seeds[n],
-            settings={**sampling.settings(), "harmonize": list(window), "given": sorted(given)},
+            settings={**sampling.settings(), "harmonize": list(window), "given": sorted(given), **how},
             model=model.config.name,
             composite_rgb=None if composites is None else composites[n],
-            kept=keep(made.trajectory, kept_steps, n),
+            kept=keep(trajectory, kept_steps, n),
         )
         for n in range(len(scenes))
     ]
