@@ -90,12 +90,12 @@ class DreamLayer(Model):
         )
         return cls(config=config, params=params, tokenizer=text)
 
-    def with_lora(self, file: File, strength: float = 1.0) -> DreamLayer:
+    def with_lora(self, file: File, strength: float = 1.0, *, on_warning: Callable[[str], None] = warnings.warn) -> DreamLayer:
         """A new model with a LoRA merged in; this one stays as it is, and shares every array that the LoRA does not change.
 
-        Raises `WeightsError` for a file that does not fit.
+        A LoRA for few steps (LCM, TCD, Hyper-SD) brings its way of sampling along. Raises `WeightsError` for a file that does not fit.
         """
-        config, params = add_lora(self.config, self.params, Path(file), strength)
+        config, params = add_lora(self.config, self.params, Path(file), strength, on_warning)
         return dataclasses.replace(self, config=config, params=params)
 
     def save_pretrained(self, folder: str | Path, dtype: Any = jnp.float32) -> None:

@@ -22,6 +22,7 @@ from dreamlayer_jax.weights.files.pickles import is_pickle, pickle_message
 from dreamlayer_jax.weights.formats.checkpoint_folder import WEIGHTS, load_pretrained, read_folder_config
 from dreamlayer_jax.weights.formats.diffusers_folder import is_diffusers_folder, load_diffusers
 from dreamlayer_jax.weights.formats.embedding import learn_word, open_embedding
+from dreamlayer_jax.weights.formats.few_step import few_steps
 from dreamlayer_jax.weights.formats.layer_attention import add_layer_attention
 from dreamlayer_jax.weights.formats.layer_decoder_file import load_layer_decoder
 from dreamlayer_jax.weights.formats.lora import merge_lora, open_lora
@@ -69,7 +70,7 @@ def load_model(
     for file, word in embeddings:
         config, params, text = learn_word(open_embedding(file, config, word), config, params, text)
     for file, strength in loras:
-        config, params = add_lora(config, params, file, strength)
+        config, params = add_lora(config, params, file, strength, on_warning)
     if layer_attention is not None:
         config, params = add_layer_attention(config, params, *layer_attention)
     if layer_decoder is not None:
@@ -83,14 +84,20 @@ def load_model(
     return config, params, text
 
 
-def add_lora(config: DreamLayerConfig, params: Params, file: Path, strength: float) -> tuple[DreamLayerConfig, Params]:
-    """The model with the LoRA merged in; what was given stays as it was.
+def add_lora(
+    config: DreamLayerConfig, params: Params, file: Path, strength: float, on_warning: Callable[[str], None]
+) -> tuple[DreamLayerConfig, Params]:
+    """The model with the LoRA merged in, and with its way of sampling if it is one for few steps; what was given stays as it was.
 
     Raises `WeightsError` for a file that is no LoRA of this model, or a strength that is no finite number.
     """
     if not math.isfinite(strength):
         raise WeightsError(f"the strength of the LoRA {file} is {strength}; give a finite number, such as 1")
-    return config, merge_lora(params, open_lora(file, config), strength)
+    lora = open_lora(file, config)
+    found, doubt = few_steps(lora, config)
+    if doubt:
+        on_warning(doubt)
+    return found.of(config) if found else config, merge_lora(params, lora, strength)
 
 
 def _load_single_file(
