@@ -13,6 +13,7 @@ from typing import Any
 import tyro
 
 from dreamlayer_jax.cli.decompose import Decompose
+from dreamlayer_jax.cli.doctor import Doctor
 from dreamlayer_jax.cli.edit import EditScene
 from dreamlayer_jax.cli.export import Export
 from dreamlayer_jax.cli.generate import Generate
@@ -27,6 +28,7 @@ COMMANDS = {
     "decompose": Decompose,
     "export": Export,
     "vocabulary": ShowVocabulary,
+    "doctor": Doctor,
 }
 
 

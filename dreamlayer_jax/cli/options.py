@@ -17,7 +17,7 @@ from dreamlayer_jax.config import Sampler
 from dreamlayer_jax.request import RequestError, Sampling
 
 if TYPE_CHECKING:
-    from dreamlayer_jax.config import LayerAttentionKind
+    from dreamlayer_jax.config import LayerAttentionKind, PredictionType
     from dreamlayer_jax.pipeline import DreamLayer
 
 
@@ -55,8 +55,8 @@ class Model:
 
         use_compilation_cache()
         weights = self.weights or default
-        path = find_model(weights)
         with self.explained():
+            path = find_model(weights)
             model = DreamLayer.from_pretrained(
                 path,
                 self.layer_decoder,
@@ -66,7 +66,7 @@ class Model:
                 embedding=self.words(),
                 lora=self.strengths(),
                 layer_attention=None if self.layer_attention is None else file_and_kind(self.layer_attention),
-                prediction="v_prediction" if self.prediction == "v" else self.prediction,
+                prediction=self.predicted(),
                 on_warning=warn,
             )
         vocabulary = read_vocabulary(path)
@@ -75,6 +75,10 @@ class Model:
             if warning:
                 say(warning, sys.stderr)
         return model
+
+    def predicted(self) -> PredictionType | None:
+        """--prediction, as configurations call it."""
+        return "v_prediction" if self.prediction == "v" else self.prediction
 
     def words(self) -> dict[Path, str | None]:
         """The embeddings' files, and their words where they are given."""

@@ -24,11 +24,7 @@ def load_tokenizer(where: str | Path, config: DreamLayerConfig) -> CLIPTokenizer
     from transformers import CLIPTokenizer  # seconds, which a program that only reads layers does not spend
 
     try:
-        folder = Path(where) if Path(where).exists() else fetch(str(where), (*FILES, *(f"tokenizer/{name}" for name in FILES)))
-        folder = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
-        if not (folder / "tokenizer.json").is_file() and not ((folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()):
-            raise FileNotFoundError("it has neither tokenizer.json nor vocab.json with merges.txt")
-        tokenizer = CLIPTokenizer.from_pretrained(folder)
+        tokenizer = CLIPTokenizer.from_pretrained(find_tokenizer(where))
     except Exception as error:  # transformers and tokenizers raise many kinds, a bare Exception among them
         reason = " ".join(str(error).split())
         raise WeightsError(
@@ -40,3 +36,16 @@ def load_tokenizer(where: str | Path, config: DreamLayerConfig) -> CLIPTokenizer
             f"the tokenizer {where} has {len(tokenizer)} tokens, and the text tower knows {config.text.vocab_size}; give the model's own"
         )
     return tokenizer
+
+
+def find_tokenizer(where: str | Path, download: bool = True) -> Path:
+    """The folder with a tokenizer's files: `where`, its tokenizer/, or that of the hub id, from the hub's cache alone without `download`.
+
+    Raises `WeightsError` or FileNotFoundError if there is none.
+    """
+    files = (*FILES, *(f"tokenizer/{name}" for name in FILES))
+    folder = Path(where) if Path(where).exists() else fetch(str(where), files, download=download)
+    folder = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
+    if not (folder / "tokenizer.json").is_file() and not ((folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()):
+        raise FileNotFoundError("it has neither tokenizer.json nor vocab.json with merges.txt")
+    return folder

@@ -14,8 +14,8 @@ NOT_NEEDED = ("*non_ema*", "safety_checker/*")
 MOVED = {"runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5"}  # removed from the hub by its owner
 
 
-def find_model(where: str | Path) -> Path:
-    """The file or folder of a model: a shipped one by its name, a path, or a hub id "owner/name", which is downloaded.
+def find_model(where: str | Path, download: bool = True) -> Path:
+    """The file or folder of a model: a shipped one by its name, a path, or a hub id "owner/name", which is downloaded, if it may be.
 
     Raises `WeightsError` if there is no such file or folder and the hub has none, or cannot be reached.
     """
@@ -30,18 +30,18 @@ def find_model(where: str | Path) -> Path:
     if not (isinstance(where, str) and HUB_ID.fullmatch(where)):
         raise WeightsError(wanted)
     try:
-        return _fetch_model(where)
+        return _fetch_model(where, download)
     except WeightsError as error:
         moved = f" {where} was removed from the hub; the same model is there as {MOVED[where]}: give that." if where in MOVED else ""
         raise WeightsError(f"{wanted}.{moved} {error}") from error
 
 
-def _fetch_model(hub_id: str) -> Path:
+def _fetch_model(hub_id: str, download: bool) -> Path:
     """The repository's folder, with half precision where there is nothing else."""
-    folder = fetch(hub_id, FILES, ("*.fp16*", *NOT_NEEDED))
+    folder = fetch(hub_id, FILES, ("*.fp16*", *NOT_NEEDED), download)
     if (folder / "model_index.json").is_file() and not all(any((folder / network).glob("*.safetensors")) for network in NETWORKS):
-        folder = fetch(hub_id, HALF, NOT_NEEDED)
-    if not any(folder.rglob("*.safetensors")):
+        folder = fetch(hub_id, HALF, NOT_NEEDED, download)
+    if download and not any(folder.rglob("*.safetensors")):
         _explain_what_is_there(hub_id)
     return folder
 
@@ -64,14 +64,17 @@ def _explain_what_is_there(hub_id: str) -> None:
     raise WeightsError(f"the Hugging Face hub's {hub_id} holds no weights; it holds {', '.join(names[:8]) or 'nothing'}")
 
 
-def fetch(hub_id: str, files: tuple[str, ...], not_needed: tuple[str, ...] = ()) -> Path:
-    """The folder with the files of a hub repository that match the patterns; `WeightsError` if it cannot be fetched and is not cached."""
+def fetch(hub_id: str, files: tuple[str, ...], not_needed: tuple[str, ...] = (), download: bool = True) -> Path:
+    """The folder with the files of a hub repository that match the patterns; `WeightsError` if it cannot be fetched and is not cached.
+
+    Without `download`, what the hub's cache on this machine has.
+    """
     from huggingface_hub import snapshot_download
 
     from dreamlayer_jax.weights.files.errors import WeightsError
 
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=list(files), ignore_patterns=list(not_needed)))
+        return Path(snapshot_download(hub_id, allow_patterns=list(files), ignore_patterns=list(not_needed), local_files_only=not download))
     except Exception as error:  # the hub's library raises many kinds, those of its HTTP library among them
         reason = " ".join(str(error).split())
         raise WeightsError(f"the Hugging Face hub's {hub_id} cannot be fetched: {reason}") from error

@@ -41,7 +41,8 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Iterable[s
     """`hub(names)` is a hub whose every repository holds these files; gives the folder into which what is asked for comes."""
 
     def repository(names: Iterable[str]) -> Path:
-        def snapshot_download(hub_id: str, allow_patterns: list[str], ignore_patterns: list[str]) -> Path:
+        def snapshot_download(hub_id: str, allow_patterns: list[str], ignore_patterns: list[str], local_files_only: bool) -> Path:
+            assert not local_files_only
             for name in names:
                 wanted, not_wanted = (any(fnmatch(name, pattern) for pattern in patterns) for patterns in (allow_patterns, ignore_patterns))
                 if wanted and not not_wanted:

@@ -23,7 +23,7 @@ from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.files import write_json
 from dreamlayer_jax.models.init import networks_of, param_shapes
 from dreamlayer_jax.models.params import Params
-from dreamlayer_jax.weights.files.convert import fit, from_params, load_safetensors, read, require
+from dreamlayer_jax.weights.files.convert import Fit, fit, from_params, load_safetensors, read, require
 from dreamlayer_jax.weights.files.errors import WeightsError
 from dreamlayer_jax.weights.files.tensor_files import write_tensors
 from dreamlayer_jax.weights.formats.config_json import read_config, write_config
@@ -75,12 +75,18 @@ def load_pretrained(folder: Path, put: Callable[[np.ndarray], Any] = jax.device_
         WeightsError: a file is missing or differs from the manifest, the format is another, or keys do not fit the configuration.
     """
     check_folder(folder, KIND)
+    config, fitted = open_pretrained(folder)
+    return config, read(fitted, put=put)
+
+
+def open_pretrained(folder: Path) -> tuple[DreamLayerConfig, Fit]:
+    """Configuration of a model folder, and how its parameters meet it; reads no tensor, so checks no sum. Raises `WeightsError`."""
     config = read_folder_config(folder)
     tensors = load_safetensors(folder / WEIGHTS)
     networks = [name for name in networks_of(config) if name != "layer_decoder" or any(key.startswith("layer_decoder.") for key in tensors)]
     fitted = fit(tensors, param_shapes(config, networks))
     require({WEIGHTS: fitted}, f"the weights in {folder} are")
-    return config, read(fitted, put=put)
+    return config, fitted
 
 
 def read_folder_config(folder: Path) -> DreamLayerConfig:

@@ -13,7 +13,7 @@ from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.files import new_folder, require_free, write_json
 from dreamlayer_jax.models.layered import BASE, base_shapes, is_added, select
 from dreamlayer_jax.models.params import Params
-from dreamlayer_jax.weights.files.convert import fit, from_params, read, require
+from dreamlayer_jax.weights.files.convert import Fit, fit, from_params, read, require
 from dreamlayer_jax.weights.files.errors import WeightsError
 from dreamlayer_jax.weights.files.pickles import is_pickle, pickle_message
 from dreamlayer_jax.weights.files.tensor_files import load_safetensors, write_tensors
@@ -32,7 +32,13 @@ def is_diffusers_folder(folder: Path) -> bool:
 
 
 def load_diffusers(folder: Path, name: str, put: Callable[[np.ndarray], Any] = jax.device_put) -> tuple[DreamLayerConfig, Params]:
-    """Configuration and float32 parameters of the plain networks, tensor by tensor; half-precision variants where there is nothing else.
+    """Configuration and float32 parameters of the plain networks, tensor by tensor; raises what `open_diffusers` raises."""
+    config, fits = open_diffusers(folder, name)
+    return config, {network: read(fitted, put=put) for network, fitted in fits.items()}
+
+
+def open_diffusers(folder: Path, name: str) -> tuple[DreamLayerConfig, dict[str, Fit]]:
+    """Configuration, and how the files of the plain networks meet it; half-precision variants where there is nothing else. Reads no tensor.
 
     Raises `WeightsError` for everything that is missing, damaged or does not fit, of all three networks in one message.
     """
@@ -41,7 +47,7 @@ def load_diffusers(folder: Path, name: str, put: Callable[[np.ndarray], Any] = j
     files = {network: _weights_file(folder / network, STEMS[network]) for network in BASE}
     fits = {str(file.relative_to(folder)): fit(load_safetensors(file), expected[network]) for network, file in files.items()}
     require(fits, f"the weights in {folder} are")
-    return config, {network: read(fitted, put=put) for network, fitted in zip(files, fits.values(), strict=True)}
+    return config, dict(zip(files, fits.values(), strict=True))
 
 
 def _weights_file(folder: Path, stem: str) -> Path:

@@ -88,8 +88,16 @@ def add_layer_attention(
         flat |= frame_kernels(opened, i, site, flat, put) | exchange(opened, i, site, put) | control_convs(opened, i, put)
     if opened.config.control_widths:
         flat |= _control_encoder(opened, put)
+    config = configured(config, opened)
+    width = config.text.hidden_size
+    flat["layer_assign", "embedding"] = put(np.zeros((1 + config.layered.max_foregrounds, width), np.float32))
+    return config, unflatten_dict(flat)
+
+
+def configured(config: DreamLayerConfig, opened: LayerAttentionFile) -> DreamLayerConfig:
+    """`config` of the model with the file laid over it."""
     together = opened.config.kind == "joint"
-    config = dataclasses.replace(
+    return dataclasses.replace(
         config,
         layered=dataclasses.replace(
             config.layered,
@@ -101,9 +109,6 @@ def add_layer_attention(
         ),
         harmonize=dataclasses.replace(config.harmonize, lays="kept" if together else "blend"),
     )
-    width = config.text.hidden_size
-    flat["layer_assign", "embedding"] = put(np.zeros((1 + config.layered.max_foregrounds, width), np.float32))
-    return config, unflatten_dict(flat)
 
 
 def _kind(file: Path, frames: int, control: bool, told: LayerAttentionKind | None) -> LayerAttentionKind:

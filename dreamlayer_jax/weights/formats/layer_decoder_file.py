@@ -14,13 +14,19 @@ from dreamlayer_jax.config import LayerDecoderConfig
 from dreamlayer_jax.models.layer_decoder import LATENT_BLOCK, LayerDecoder
 from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.weights.files.causes import likely_cause
-from dreamlayer_jax.weights.files.convert import fit, read, require
+from dreamlayer_jax.weights.files.convert import Fit, fit, read, require
 from dreamlayer_jax.weights.files.errors import WeightsError
 from dreamlayer_jax.weights.files.tensor_files import load_safetensors, shape_of
 
 
 def load_layer_decoder(file: Path, put: Callable[[np.ndarray], Any] = jax.device_put) -> tuple[LayerDecoderConfig, Params]:
-    """Configuration, as the shapes say it, and float32 parameters.
+    """Configuration, as the shapes say it, and float32 parameters; raises what `open_layer_decoder` raises."""
+    config, fitted = open_layer_decoder(file)
+    return config, read(fitted, put=put)
+
+
+def open_layer_decoder(file: Path) -> tuple[LayerDecoderConfig, Fit]:
+    """Configuration, as the shapes say it, and how the file's keys meet it; reads no tensor.
 
     Raises `WeightsError` for a damaged file, a pickle, a file of something else, and for all keys that are missing or left over.
     """
@@ -31,7 +37,7 @@ def load_layer_decoder(file: Path, put: Callable[[np.ndarray], Any] = jax.device
     latent = jax.ShapeDtypeStruct((1, side >> LATENT_BLOCK, side >> LATENT_BLOCK, config.latent_channels), np.float32)
     fitted = fit(tensors, jax.eval_shape(LayerDecoder(config).init, jax.random.key(0), picture, latent)["params"])
     require({file.name: fitted}, f"the layer decoder {file} is")
-    return config, read(fitted, put=put)
+    return config, fitted
 
 
 def _config(file: Path, tensors: Mapping[str, np.ndarray]) -> LayerDecoderConfig:

@@ -20,7 +20,7 @@ from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.models.init import networks_of, param_shapes
 from dreamlayer_jax.models.layered import is_trained, select
 from dreamlayer_jax.models.params import Params
-from dreamlayer_jax.weights.files.convert import fit, from_params, read, require
+from dreamlayer_jax.weights.files.convert import Fit, fit, from_params, read, require
 from dreamlayer_jax.weights.files.errors import WeightsError
 from dreamlayer_jax.weights.files.tensor_files import load_safetensors, write_tensors
 from dreamlayer_jax.weights.formats.checkpoint_folder import read_folder_config
@@ -47,6 +47,16 @@ def lay_over(
     Raises `WeightsError` if the folder is damaged, or was trained on a base of other shapes.
     """
     check_folder(folder, KIND)
+    config, fitted = open_trained(config, folder)
+    kept = {path: leaf for path, leaf in flatten_dict(params).items() if not is_trained(path)}
+    return config, unflatten_dict(kept | flatten_dict(read(fitted, put=put)))
+
+
+def open_trained(config: DreamLayerConfig, folder: Path) -> tuple[DreamLayerConfig, Fit]:
+    """`config` with the layered configuration of `folder`, and how its parameters meet it; reads no tensor, so checks no sum.
+
+    Raises `WeightsError` if it was trained on a base of other shapes.
+    """
     trained = read_folder_config(folder)
     for part in ("unet", "text", "schedule"):
         if getattr(trained, part) != getattr(config, part):
@@ -58,5 +68,4 @@ def lay_over(
     shapes = flatten_dict(param_shapes(config, networks))
     fitted = fit(load_safetensors(folder / WEIGHTS), unflatten_dict({path: leaf for path, leaf in shapes.items() if is_trained(path)}))
     require({WEIGHTS: fitted}, f"the weights in {folder} are")
-    kept = {path: leaf for path, leaf in flatten_dict(params).items() if not is_trained(path)}
-    return config, unflatten_dict(kept | flatten_dict(read(fitted, put=put)))
+    return config, fitted
