@@ -1,10 +1,12 @@
-"""Make and look at layered scenes.
+"""Make and look at layered scenes, and take pictures apart.
 
     python -m data preview --out sheet.png         a contact sheet
     python -m data build --out DIR --scenes N      a TFDS data set
+    python -m data paint SENTENCES.txt --out DIR   pictures of sentences, with what they show
+    python -m data from-pictures DIR --out DIR     pictures taken apart into layers, as a TFDS data set
     python -m data render-art                      the objects' pictures in data/art, drawn anew from the emoji font
 
-The first two take `--world emoji` (the default), `--world shapes` (drawn), or `--world folder --objects DIR [--backgrounds DIR]`
+Preview and build take `--world emoji` (the default), `--world shapes` (drawn), or `--world folder --objects DIR [--backgrounds DIR]`
 (your own cut-outs, see `data/pictures.py`), or `--layered DIR` (finished layered images, see `data/folder.py`).
 """
 
@@ -20,6 +22,7 @@ import tyro
 
 from data.cutouts import ART
 from data.folder import FolderSource
+from data.from_pictures import FromPictures, Paint
 from data.preview import sheet
 from data.render_art import FONT, drawn_cutouts, write_art
 from data.scenes import Pairs, Split
@@ -130,9 +133,8 @@ class RenderArt:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command. Returns the exit status; what the user can mend is told in one line, without a traceback."""
-    command = tyro.extras.subcommand_cli_from_dict(
-        {"preview": Preview, "build": Build, "render-art": RenderArt}, prog="python -m data", args=arguments
-    )
+    commands = {"preview": Preview, "build": Build, "paint": Paint, "from-pictures": FromPictures, "render-art": RenderArt}
+    command = tyro.extras.subcommand_cli_from_dict(commands, prog="python -m data", args=arguments)
     try:
         print(command.run())
     except (ValueError, OSError) as error:

@@ -8,18 +8,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from einops import reduce
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from dreamlayer_jax.compositing import from_uint8, to_uint8
 from dreamlayer_jax.config import DreamLayerConfig, Sampler
 from dreamlayer_jax.diffusion.decode import decode_foregrounds, decode_latents
+from dreamlayer_jax.diffusion.denoise import lay
 from dreamlayer_jax.diffusion.encode import encode_pictures
 from dreamlayer_jax.diffusion.guidance import guided, pieces
 from dreamlayer_jax.diffusion.loop import Run, advance, begin
 from dreamlayer_jax.diffusion.loop import sampler as linear_sampler
+from dreamlayer_jax.diffusion.schedule import add_noise
 from dreamlayer_jax.diffusion.steps import Steps
 from dreamlayer_jax.model import Model
 from dreamlayer_jax.models.params import Params
@@ -91,20 +95,74 @@ def text_to_image(
     """
     config = model.config
     sampling = Sampling(sampler=sampler, steps=steps, guidance=guidance, guidance_interval=guidance_interval, negative=negative_prompt)
-    schedule, weight = model.steps(sampling), model.guidance(sampling)
     if latents is None:
         height, width = size or (config.sample_size, config.sample_size)
         check_size(config, (height, width))
-        down = config.vae.downscale
-        latents = jax.random.normal(jax.random.key(seed), (len(prompts), height // down, width // down, config.unet.in_channels))
+        latents = _starting_noise(config, seed, (len(prompts), height, width))
+    return decode_latent(model, _sampled(model, prompts, sampling, seed, latents))
+
+
+def inpaint(
+    model: Model,
+    rgb: UInt8[np.ndarray, "b H W 3"],
+    hole: Bool[np.ndarray, "b H W"],
+    prompts: Sequence[str],
+    *,
+    negative_prompt: str = "",
+    seed: int = 0,
+    sampler: Sampler | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+) -> UInt8[np.ndarray, "b H W 3"]:
+    """Pictures with something else in their holes (blended latents: Avrahami, Fried, Lischinski 2023): outside, every step's latent is the
+    picture's own, noised as far as that step.
+
+    The autoencoder changes every pixel, so lay the picture's own over the result outside the hole. Arguments as of `text_to_image`.
+
+    Raises:
+        RequestError: the size is not one that the model can make.
+    """
+    config = model.config
+    check_size(config, rgb.shape[1:3])
+    latents = _starting_noise(config, seed, rgb.shape[:3])
+    down = config.vae.downscale
+    cells = reduce(jnp.asarray(hole, jnp.float32), "b (h r) (w c) -> b h w 1", "max", r=down, c=down)
+    cells = jax.lax.reduce_window(cells, 0.0, jax.lax.max, (1, 3, 3, 1), (1, 1, 1, 1), "SAME")
+    known = Known(clean=encode_image(model, rgb), mask=1 - cells, noise=latents)
+    sampling = Sampling(sampler=sampler, steps=steps, guidance=guidance, negative=negative_prompt)
+    made = _sampled(model, prompts, sampling, seed, latents, known)
+    return decode_latent(model, lay(known.clean, made, known.mask))
+
+
+@flax.struct.dataclass
+class Known:
+    """Latents that stay what they are where `mask` is 1, and the noise that they carry on the way."""
+
+    clean: Float[Array, "b h w c"]
+    mask: Float[Array, "b h w 1"]
+    noise: Float[Array, "b h w c"]
+
+
+def _starting_noise(config: DreamLayerConfig, seed: int, shape: tuple[int, int, int]) -> Float[Array, "b h w c"]:
+    """z_T of pictures of `shape` (b, height, width) in pixels."""
+    batch, height, width = shape
+    down = config.vae.downscale
+    return jax.random.normal(jax.random.key(seed), (batch, height // down, width // down, config.unet.in_channels))
+
+
+def _sampled(
+    model: Model, prompts: Sequence[str], sampling: Sampling, seed: int, latents: Float[Array, "b h w c"], known: Known | None = None
+) -> Float[Array, "b h w c"]:
+    """The clean latents."""
+    schedule, weight = model.steps(sampling), model.guidance(sampling)
     context = encode_prompt(model, prompts)
     if weight.is_on:
-        context = jnp.concatenate([encode_prompt(model, [negative_prompt] * len(prompts)), context])
+        context = jnp.concatenate([encode_prompt(model, [sampling.negative] * len(prompts)), context])
     run, is_guided = begin(latents, schedule), weight.at(schedule)
     for start, stop in pieces(None, is_guided):
         now = np.float32(weight.weight) if is_guided[start] else None
-        run = _advance(config, model.params["unet"], run, context, schedule, now, jax.random.key(seed), start, stop)
-    return decode_latent(model, run.z)
+        run = _advance(model.config, model.params["unet"], run, context, schedule, now, jax.random.key(seed), start, stop, known)
+    return run.z
 
 
 @partial(jax.jit, static_argnames=("config",))
@@ -128,7 +186,11 @@ def _advance(
     key: Array,
     start: Int[Array, ""],
     stop: Int[Array, ""],
+    known: Known | None,
 ) -> Run:
+    def put(z: Array, at: Steps, i: Array) -> Array:
+        return z if known is None else lay(add_noise(at.alpha_t, known.clean, known.noise), z, known.mask)
+
     def network(z: Array, at: Steps, i: Array) -> tuple[Array, None]:
         if weight is None:
             return _predict(config, params, z, jnp.broadcast_to(at.t, len(z)), context[-len(z) :]), None
@@ -138,4 +200,4 @@ def _advance(
     def noise(at: Steps) -> Array:
         return jax.random.normal(jax.random.fold_in(key, at.t), run.z.shape)
 
-    return advance(run, steps, linear_sampler(config.schedule.prediction_type, network, noise=noise), start, stop)
+    return advance(run, steps, linear_sampler(config.schedule.prediction_type, network, put, noise), start, stop)
