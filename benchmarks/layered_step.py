@@ -47,10 +47,10 @@ def jax_step(side: int) -> tuple[Callable[[], Any], str]:
     return lambda: jax.block_until_ready(denoise(config, params, z, layers, steps, guidance)), f"jax {jax.__version__}"
 
 
-def torch_step(side: int) -> tuple[Callable[[], Any], str]:
-    """The same algorithm in PyTorch."""
+def torch_unet() -> Any:
+    """diffusers' UNet of Stable Diffusion 1.5, its up blocks' self-attention joined over the layers, random weights."""
     import torch
-    from diffusers import DDIMScheduler, UNet2DConditionModel
+    from diffusers import UNet2DConditionModel
 
     class JoinedKeys:
         """Self-attention whose keys and values are all layers'; the batch is (guidance, layer)."""
@@ -77,6 +77,15 @@ def torch_step(side: int) -> tuple[Callable[[], Any], str]:
     unet.set_attn_processor(
         {name: JoinedKeys() if name.startswith("up_blocks") and ".attn1." in name else own for name, own in unet.attn_processors.items()}
     )
+    return unet
+
+
+def torch_step(side: int) -> tuple[Callable[[], Any], str]:
+    """The same algorithm in PyTorch."""
+    import torch
+    from diffusers import DDIMScheduler
+
+    unet = torch_unet()
     scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1)
     scheduler.set_timesteps(50)
     z, prompt = torch.randn(LAYERS, 4, side // 8, side // 8), torch.randn(2 * LAYERS, TOKENS, 768)

@@ -57,6 +57,15 @@ def visibility(alpha_01: Array) -> Array:
     return alpha_01.__array_namespace__().stack(seen[::-1])
 
 
+def mean_over_cells(alpha: Array, height: int, width: int) -> Array:
+    """Alpha (..., H, W) on a coarser grid (..., height, width), whose sides divide its own: the mean over each cell's pixels."""
+    *some, rows, columns = alpha.shape
+    if rows % height or columns % width:
+        raise ValueError(f"a picture of {rows}x{columns} pixels cannot be cut into {height}x{width} equal cells")
+    xp = alpha.__array_namespace__()
+    return xp.mean(xp.reshape(alpha, (*some, height, rows // height, width, columns // width)), axis=(-3, -1))
+
+
 def over_grey(rgba_straight_01: Array) -> Array:
     """A straight layer pasted on solid mid-grey, (..., 4) -> (..., 3): how a foreground enters the autoencoder (paper §3)."""
     _require_rgba(rgba_straight_01)

@@ -16,6 +16,7 @@ from dreamlayer_jax.diffusion.guidance import Guidance
 from dreamlayer_jax.diffusion.schedule import alphas_cumprod
 from dreamlayer_jax.diffusion.steps import Steps, most_steps, sampling_steps
 from dreamlayer_jax.models.params import Params
+from dreamlayer_jax.place import Place
 from dreamlayer_jax.prompts import TokenBatch, tokenize
 from dreamlayer_jax.request import RequestError, Sampling
 
@@ -34,6 +35,8 @@ class Model:
     """"unet", "vae", "text_encoder", "layer_assign", and "layer_decoder" if there is one."""
     tokenizer: Any
     """A `transformers.CLIPTokenizer`."""
+    place: Place = Place()
+    """Where and how the network of the layers runs."""
 
     def __repr__(self) -> str:
         """One line: parameters written out are millions of characters."""

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
+from dreamlayer_jax.config import Sampler
 from dreamlayer_jax.files import SCENE_FILE, inside
 from dreamlayer_jax.strict_json import SchemaError, from_tree, read_json
 
@@ -20,6 +21,7 @@ MAX_PIXELS = 1 << 27
 
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
+Timestep = Annotated[int, Field(ge=0, le=100_000)]
 Text = Annotated[str, Field(max_length=10_000)]
 
 
@@ -39,8 +41,11 @@ class LayerEntry:
 class Settings:
     """Of `settings`, which may hold anything else too, what a later edit takes."""
 
+    sampler: Sampler = "ddim"
     steps: Annotated[int, Field(ge=1, le=100_000)] = 50
     guidance: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    guidance_interval: tuple[Timestep, Timestep] | None = None
+    negative: Text = ""
     harmonize: tuple[int, int] | None = None
     edits: list[dict[str, JsonValue]] = dataclasses.field(default_factory=list)
 

@@ -15,6 +15,7 @@ from dreamlayer_jax.compositing import (
     DARK_SQUARE,
     composite,
     from_uint8,
+    mean_over_cells,
     over,
     over_checks,
     over_grey,
@@ -125,3 +126,15 @@ def test_a_clear_layer_shows_the_squares_and_an_opaque_one_hides_them() -> None:
     np.testing.assert_allclose(clear[0, 2], DARK_SQUARE)  # a square is a sixteenth of the side: two pixels
     np.testing.assert_array_equal(clear[2:, :2], clear[:-2, 2:4])
     np.testing.assert_array_equal(over_checks(np.full((32, 32, 4), 1, np.float32)), 1)
+
+
+@pytest.mark.parametrize("xp", [np, jnp])
+def test_alpha_on_a_coarser_grid_is_the_mean_of_each_cell_and_of_nothing_beside_it(xp) -> None:
+    edge = xp.asarray([[1.0, 1, 1, 1, 0, 0, 0, 0]] * 4)
+    np.testing.assert_array_equal(mean_over_cells(edge, 2, 4), [[1, 1, 0, 0]] * 2)
+    alpha = np.random.default_rng(0).uniform(size=(2, 3, 8, 12))
+    found = mean_over_cells(xp.asarray(alpha), 4, 3)
+    np.testing.assert_allclose(found[1, 2, 3, 1], alpha[1, 2, 6:8, 4:8].mean(), rtol=1e-6)
+    assert found.shape == (2, 3, 4, 3)
+    with pytest.raises(ValueError, match="8x12 pixels cannot be cut into 3x3"):
+        mean_over_cells(xp.asarray(alpha), 3, 3)

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from dreamlayer_jax.compositing import mean_over_cells
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.decode import decode_latents
 from dreamlayer_jax.diffusion.denoise import Given, OnPiece, Trajectory, as_seen, early_steps, guided_prediction
@@ -49,11 +50,6 @@ def fuse(
     return fused
 
 
-def alpha_at_latent(alpha: Float[Array, "f b H W"], height: int, width: int) -> Float[Array, "f b h w 1"]:
-    """Alpha at the latent's resolution: the mean over each latent's pixels."""
-    return jax.image.resize(alpha, (*alpha.shape[:2], height, width), "linear", antialias=True)[..., None]
-
-
 def harmonize(
     config: DreamLayerConfig,
     unet_params: Params,
@@ -63,7 +59,7 @@ def harmonize(
     contexts: LayerContext,
     steps: Steps,
     guidance: Guidance,
-    t_end: int,
+    t_h_end: int,
     keys: Key[Array, " b"] | None = None,
     *,
     place: Place = Place(),
@@ -81,7 +77,7 @@ def harmonize(
         contexts: `guidance_contexts`.
         steps: from T_H down (`Steps.below`), as many as `kept` has states.
         guidance: how much, and at which steps.
-        t_end: T'_H, the last timestep at which the foregrounds are laid in.
+        t_h_end: T'_H, the last timestep at which the foregrounds are laid in.
         keys: the scenes' keys, for samplers that draw noise; it is the background's.
         place: devices and the dtype of activations.
         piece: the most steps that are handed to the device at a time.
@@ -92,14 +88,14 @@ def harmonize(
     """
     if len(steps) == 0:
         raise ValueError("there is no step from T_H down: harmonisation needs a T_H of at least the smallest timestep")
-    alphas = alpha_at_latent(alpha, *kept.clean.shape[2:4])
+    alphas = mean_over_cells(alpha, *kept.clean.shape[2:4])[..., None]
     run = begin(kept.states[0, 0], steps, keep=len(steps))
     is_guided, early = guidance.at(steps), early_steps(config, steps, place)
     for start, stop in pieces(piece, is_guided, early):
         weight = np.float32(guidance.weight) if is_guided[start] else None
         parts = {"place": place, "early": bool(early[start])}
         scene = (kept, alphas, blend, contexts, keys)
-        run = _advance(config, unet_params, run, scene, steps, weight, np.int32(t_end), start, stop, **parts)
+        run = _advance(config, unet_params, run, scene, steps, weight, np.int32(t_h_end), start, stop, **parts)
         if on_piece is not None:
             on_piece(stop, run.z)
     return Trajectory(states=run.states, clean=run.z)
@@ -113,7 +109,7 @@ def _advance(
     scene: tuple[Trajectory, Array, Array, LayerContext, Array | None],
     steps: Steps,
     weight: Float[Array, ""] | None,
-    t_end: Int[Array, ""],
+    t_h_end: Int[Array, ""],
     start: Int[Array, ""],
     stop: Int[Array, ""],
     place: Place,
@@ -130,7 +126,7 @@ def _advance(
             fused = fuse(z, kept.states[i, 1:-1], alphas)
         else:
             fused = fuse(z, add_noise(at.alpha_t, blend, background_noise)[None], covered[None])
-        return jnp.where(at.t >= t_end, fused, z)
+        return jnp.where(at.t >= t_h_end, fused, z)
 
     def network(z: Array, at: Steps, i: Array) -> tuple[Array, None]:
         if not config.layered.global_hears:

@@ -19,18 +19,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from dreamlayer_jax.compositing import MID_GREY, composite
+from dreamlayer_jax.compositing import MID_GREY, composite, mean_over_cells
 from dreamlayer_jax.config import DreamLayerConfig, LayerAttentionKind
 from dreamlayer_jax.diffusion.control import steered
 from dreamlayer_jax.diffusion.decode import decode_foregrounds, decode_latents
 from dreamlayer_jax.diffusion.denoise import OnPiece, Trajectory, guidance_contexts, noised
 from dreamlayer_jax.diffusion.encode import encode_pictures
 from dreamlayer_jax.diffusion.generate import GeneratedLatents, KnownLatents, generate_from, generate_layers
-from dreamlayer_jax.diffusion.harmonize import alpha_at_latent
 from dreamlayer_jax.diffusion.noise import layer_noise
 from dreamlayer_jax.diffusion.steps import Steps
 from dreamlayer_jax.layer_axis import Role
 from dreamlayer_jax.model import Model
+from dreamlayer_jax.place import Place
 from dreamlayer_jax.request import RequestError, Sampling
 
 Compose = Literal["together", "joint", "independent", "chain"]
@@ -77,7 +77,7 @@ def make_layers(
     Raises:
         RequestError: the model's file cannot make what is missing.
     """
-    options = {"size": size, "keep": keep, "piece": piece}
+    options = {"size": size, "keep": keep, "piece": piece, "place": model.place}
     if compose_of(model.config) == "chain":
         return _in_turn(model, scenes, keys, steps, sampling, known, pixels or {}, on_piece, **options)
     tokens, guidance = model.tokens(*scenes), model.guidance(sampling)
@@ -98,6 +98,7 @@ def _in_turn(
     size: tuple[int, int],
     keep: int,
     piece: int | None,
+    place: Place,
 ) -> GeneratedLatents:
     """The chain: each layer that is not known whole by a run of its own."""
     config, k, b = model.config, len(scenes[0]), len(scenes)
@@ -110,13 +111,12 @@ def _in_turn(
     for i in sorted(set(range(k)) - set(turns)):
         noise = layer_noise(_own_keys(keys, i), latent, False)
         of_layer[i] = noised(known.latents[i : i + 1], noise, steps[len(steps) - keep :])
-        maps[i] = alpha_at_latent(pictures[i][None, ..., 3], *maps[i].shape[1:])[0, ..., 0] if i else maps[i]
+        maps[i] = mean_over_cells(pictures[i][..., 3], *maps[i].shape[1:]) if i else maps[i]
     whole = None
     for turn, i in enumerate(turns):
         told = on_piece and partial(_told_of_several, on_piece, turn, len(turns), len(steps))
-        made = _one_layer(
-            model, scenes, i, pictures, _own_keys(keys, i), steps, sampling, known, size=size, keep=keep, piece=piece, on_piece=told
-        )  # fmt: skip
+        options = {"size": size, "keep": keep, "piece": piece, "place": place, "on_piece": told}
+        made = _one_layer(model, scenes, i, pictures, _own_keys(keys, i), steps, sampling, known, **options)
         of_layer[i], whole = _layer(made.trajectory, 0), None
         pictures[i] = _decoded(model, made.latents[0], opaque=i == 0)
         if len(made.latents) > 1:

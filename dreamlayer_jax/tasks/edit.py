@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Array, Bool, Float, Key, UInt8
 
 from dreamlayer_jax.canvas import Canvas
 from dreamlayer_jax.compositing import from_uint8, to_uint8
@@ -24,142 +24,169 @@ from dreamlayer_jax.diffusion.denoise import Trajectory, noised
 from dreamlayer_jax.diffusion.generate import KnownLatents
 from dreamlayer_jax.diffusion.noise import scene_keys
 from dreamlayer_jax.diffusion.schedule import noise_of
+from dreamlayer_jax.diffusion.steps import Steps
 from dreamlayer_jax.editing.edits import Edit, PlannedLayer, plan
 from dreamlayer_jax.editing.placement import cut_then_shown
 from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.model import Model
 from dreamlayer_jax.request import Sampling
-from dreamlayer_jax.scene import KeptLatents
-from dreamlayer_jax.tasks.assemble import as_layers
+from dreamlayer_jax.tasks.assemble import as_layers, keep
 from dreamlayer_jax.tasks.compose import make_layers
+from dreamlayer_jax.tasks.finite import DECODERS, UNET, UNET_HARMONIZING, is_finite, require_finite
 from dreamlayer_jax.tasks.given import encode_layers_on_grey
 from dreamlayer_jax.tasks.harmonize import Window, changed_blend, check_window, harmonized, window_steps
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Part:
+    """A planned layer as far as it is known, where it is to be: all of it in the picture's own pixels, the map on the maps' grid."""
+
+    prompt: str
+    rgba: UInt8[np.ndarray, "h w 4"]
+    missing: Bool[np.ndarray, "h w"]
+    """Where it must be made."""
+    context_map: Float[np.ndarray, "mh mw"]
+
+    def latents_to_make(self, canvas: Canvas, grid: tuple[int, int]) -> Bool[np.ndarray, "gh gw"]:
+        """Latents of the canvas, any of whose pixels is missing."""
+        if self.missing.all():
+            return np.ones(grid, bool)
+        if not self.missing.any():
+            return np.zeros(grid, bool)
+        on_canvas = canvas.place(np.where(self.missing[..., None], np.full(3, 255, np.uint8), np.uint8(0)))[..., 0] > 0
+        return on_canvas.reshape(grid[0], -1, grid[1], on_canvas.shape[1] // grid[1]).any(axis=(1, 3))
+
+    def filled(self, made: UInt8[np.ndarray, "h w 4"], made_map: Float[np.ndarray, "gh gw"], *, opaque: bool) -> _Part:
+        """The same, whole: what was missing is as `made`."""
+        rgba = np.where(self.missing[..., None], made, self.rgba)
+        if opaque:
+            rgba[..., 3] = 255
+        new = np.asarray(jax.image.resize(made_map, self.context_map.shape, "linear"))
+        context_map = new if self.missing.all() else np.maximum(self.context_map, new)
+        return dataclasses.replace(self, rgba=rgba, missing=np.zeros_like(self.missing), context_map=context_map)
 
 
 def edit_layers(model: Model, image: LayeredImage, edits: Sequence[Edit], *, seed: int, sampling: Sampling, window: Window) -> LayeredImage:
     """See `DreamLayer.edit`."""
     check_window(window, model.config.schedule.num_train_timesteps)
-    decoders, planned = model.decoders(), plan(image, edits)
-    prompts = [layer.prompt for layer in planned]
-    sampling = sampling.of(model.config)
-    model.tokens(prompts)  # too many or too long ones are refused before anything is made
-    steps, keys = model.steps(sampling), scene_keys([seed])
-    below = window_steps(steps, window)
-    down, side = model.config.vae.downscale, model.config.sample_size
-    onto = tuple(down * n for n in image.kept.clean.shape[1:3]) if image.kept is not None else (side, side)
-    canvas = Canvas(image.size, onto)
+    model.decoders()
+    sampling, planned = sampling.of(model.config), plan(image, edits)
+    model.tokens([layer.prompt for layer in planned])  # too many or too long ones are refused before anything is made
+    below, keys = window_steps(model.steps(sampling), window), scene_keys([seed])
+    canvas = Canvas(image.size, _canvas_size(model, image))
 
-    rgba, missing = zip(*(_placed(image, layer) for layer in planned), strict=True)
-    clean, noise = _latents(model, image, planned, [canvas.place(pixels) for pixels in rgba], jax.random.key(seed))
-    states = np.array(noised(jnp.asarray(clean), jnp.asarray(noise), below).states)
-    _put_back_untouched(states, clean, image.kept, planned, np.asarray(below.t))
+    parts = [_part(image, layer) for layer in planned]
+    known = _known_latents(model, image, planned, [canvas.place(part.rgba) for part in parts], below, jax.random.key(seed))
+    to_make = np.stack([part.latents_to_make(canvas, known.clean.shape[2:4]) for part in parts])
+    if to_make.any():
+        parts, known = _completed(model, parts, known, to_make, canvas, below, sampling, keys)
 
-    unknown = _unknown(planned, missing, canvas, clean.shape[1:3])
-    maps = _placed_maps(image, planned)
-    layers = list(rgba)
-    if unknown[:-1].any():
-        known = KnownLatents(latents=jnp.asarray(clean)[:, None], mask=jnp.asarray(~unknown, jnp.float32)[:, None, ..., None])
-        there = {i: jnp.asarray(from_uint8(canvas.place(rgba[i])))[None] for i, where in enumerate(missing) if where is None}
-        made = make_layers(model, [prompts], keys, steps, sampling, size=onto, known=known, pixels=there, keep=len(below))
-        decoded = np.asarray(to_uint8(decode_layers(model.config, decoders, made.latents).rgba_straight_01))[:, 0]
-        for i in np.flatnonzero(unknown[:-1].any(axis=(1, 2))):
-            layers[i], maps[i] = _completed(canvas, decoded[i], made.context_maps[i, 0], i, rgba[i], missing[i], maps[i])
-            clean[i] = np.asarray(made.latents[i, 0])
-            states[:, i] = np.asarray(made.trajectory.states[:, i, 0])
-
-    on_canvas = np.stack([canvas.place(pixels) for pixels in layers])[:, None]
-    trajectory = Trajectory(states=jnp.asarray(states)[:, :, None], clean=jnp.asarray(clean)[:, None])
-    change, fused = harmonized(model, [prompts], trajectory, on_canvas, below, sampling=sampling, window=window, keys=keys)
-    states[:, -1], clean[-1] = np.asarray(fused.states[:, 0]), np.asarray(fused.clean[0])
-    whole = changed_blend(np.stack(layers), canvas.take(np.asarray(change)[0]))
+    prompts, rgba = [part.prompt for part in parts], np.stack([part.rgba for part in parts])
+    on_canvas = np.stack([canvas.place(pixels) for pixels in rgba])[:, None]
+    change, fused = harmonized(model, [prompts], known, on_canvas, below, sampling=sampling, window=window, keys=keys)
+    require_finite({UNET: is_finite(known.clean), UNET_HARMONIZING: is_finite(fused.clean), DECODERS: is_finite(change)})
+    whole = changed_blend(rgba, canvas.take(np.asarray(change)[0]))
+    kept = Trajectory(states=known.states.at[:, -1].set(fused.states), clean=known.clean.at[-1].set(fused.clean))
     return LayeredImage(
-        layers=as_layers(prompts, np.stack(layers)),
+        layers=as_layers(prompts, rgba),
         global_rgb=whole,
-        context_maps=np.stack(maps[1:]),
+        context_maps=np.stack([part.context_map for part in parts[1:]]),
         seed=seed,
         settings={**image.settings, **sampling.settings(), "harmonize": list(window), "edits": _described(image, edits)},
         model=model.config.name,
         composite_rgb=whole,
-        kept=KeptLatents(t=np.asarray(below.t, np.int32), states=states, clean=clean),
+        kept=keep(kept, below),
     )
 
 
-def _placed(image: LayeredImage, layer: PlannedLayer) -> tuple[UInt8[np.ndarray, "h w 4"], Bool[np.ndarray, "h w"] | None]:
-    """The layer's pixels where they are to be, and where they are missing: None for nowhere, everywhere for a layer to be made."""
+def _canvas_size(model: Model, image: LayeredImage) -> tuple[int, int]:
+    """Of the kept latents, in pixels; the model's own where none are kept."""
+    if image.kept is None:
+        return model.config.sample_size, model.config.sample_size
+    height, width = image.kept.clean.shape[1:3]
+    return model.config.vae.downscale * height, model.config.vae.downscale * width
+
+
+def _part(image: LayeredImage, layer: PlannedLayer) -> _Part:
+    """The layer where it is to be; all of it is missing where it has no source."""
     if layer.source is None:
-        blank = np.zeros((*image.size, 4), np.uint8)
-        return blank, np.ones(image.size, bool)
-    pixels = image.layers[layer.source].rgba_straight
-    if layer.placement.is_identity:
-        return pixels, None
-    return layer.placement.move(pixels), cut_then_shown(pixels[..., 3], layer.placement)
+        blank, nowhere = np.zeros((*image.size, 4), np.uint8), np.zeros(image.context_maps.shape[1:], np.float32)
+        return _Part(prompt=layer.prompt, rgba=blank, missing=np.ones(image.size, bool), context_map=nowhere)
+    rgba, placement = image.layers[layer.source].rgba_straight, layer.placement
+    missing = None if placement.is_identity else cut_then_shown(rgba[..., 3], placement)
+    return _Part(
+        prompt=layer.prompt,
+        rgba=rgba if placement.is_identity else placement.move(rgba),
+        missing=np.zeros(image.size, bool) if missing is None else missing,
+        context_map=_placed_map(image, layer),
+    )
 
 
-def _latents(
-    model: Model, image: LayeredImage, planned: Sequence[PlannedLayer], rgba: Sequence[np.ndarray], rng: jax.Array
-) -> tuple[Float[np.ndarray, "l h w c"], Float[np.ndarray, "l h w c"]]:
-    """Clean latents of the planned layers, and the noise that each carries; the global layer's are zero and not used."""
-    clean = encode_layers_on_grey(model, np.stack(rgba))
-    clean = np.concatenate([clean, np.zeros_like(clean[:1])])
+def _placed_map(image: LayeredImage, layer: PlannedLayer) -> Float[np.ndarray, "mh mw"]:
+    """The layer's map, moved with it; the background's is zero."""
+    if layer.source == 0:
+        return np.zeros(image.context_maps.shape[1:], np.float32)
+    own = jnp.asarray(image.context_maps[layer.source - 1])[..., None]
+    return np.clip(np.asarray(layer.placement.apply(own, image.size))[..., 0], 0, 1)
+
+
+def _known_latents(
+    model: Model, image: LayeredImage, planned: Sequence[PlannedLayer], on_canvas: Sequence[np.ndarray], steps: Steps, rng: jax.Array
+) -> Trajectory:
+    """Latents (…, l, 1, h, w, c) of the planned layers over `steps`, whatever is missing of them; the global layer's are not used.
+
+    Layers that no edit touches keep the very latents they had, if those are of the same timesteps; others keep their noise.
+    """
+    encoded = encode_layers_on_grey(model, np.stack(on_canvas))
+    clean = np.concatenate([encoded, np.zeros_like(encoded[:1])])
     noise = np.array(jax.random.normal(rng, clean.shape))
-    if image.kept is not None and len(image.kept.t):
-        own = np.asarray(noise_of(image.kept.states[0], image.kept.clean, model.alphas_cumprod[int(image.kept.t[0])]))
-        for i, layer in enumerate(planned):
-            if layer.source is not None:
-                noise[i] = layer.placement.carry(own[layer.source], image.size)
-    return clean, noise
-
-
-def _put_back_untouched(
-    states: np.ndarray, clean: np.ndarray, kept: KeptLatents | None, planned: Sequence[PlannedLayer], t: np.ndarray
-) -> None:
-    """Layers that no edit touches keep the very latents they had, if those are of the same timesteps."""
-    if kept is None:
-        return
-    same = len(t) <= len(kept.t) and np.array_equal(kept.t[-len(t) :], t)
+    kept = image.kept if image.kept is not None and len(image.kept.t) else None
+    own = None if kept is None else np.asarray(noise_of(kept.states[0], kept.clean, model.alphas_cumprod[int(kept.t[0])]))
     for i, layer in enumerate(planned):
-        if layer.source is not None and layer.placement.is_identity:
-            clean[i] = kept.clean[layer.source]
-            if same:
-                states[:, i] = kept.states[-len(t) :, layer.source]
-
-
-def _unknown(
-    planned: Sequence[PlannedLayer], missing: Sequence[np.ndarray | None], canvas: Canvas, grid: tuple[int, int]
-) -> Bool[np.ndarray, "l h w"]:
-    """Which latents are to be made: any of whose pixels is missing; the global layer's always."""
-    unknown = np.ones((len(planned) + 1, *grid), bool)
-    for i, where in enumerate(missing):
-        if where is None:
-            unknown[i] = False
-        elif planned[i].source is not None:
-            pixels = canvas.place(np.repeat(where[..., None], 3, axis=-1).astype(np.uint8) * 255)[..., 0] > 0
-            unknown[i] = pixels.reshape(grid[0], -1, grid[1], pixels.shape[1] // grid[1]).any(axis=(1, 3))
-    return unknown
-
-
-def _placed_maps(image: LayeredImage, planned: Sequence[PlannedLayer]) -> list[Float[np.ndarray, "h w"]]:
-    """A map a layer, the background's zero; they move with their layers."""
-    nothing = np.zeros(image.context_maps.shape[1:], np.float32)
-    maps = [nothing]
-    for layer in planned[1:]:
-        if layer.source is None:
-            maps.append(nothing)
-        else:
-            own = jnp.asarray(image.context_maps[layer.source - 1])[..., None]
-            maps.append(np.clip(np.asarray(layer.placement.apply(own, image.size))[..., 0], 0, 1))
-    return maps
+        if layer.source is not None and own is not None:
+            noise[i] = layer.placement.carry(own[layer.source], image.size)
+        if layer.source is not None and layer.placement.is_identity and image.kept is not None:
+            clean[i] = image.kept.clean[layer.source]
+    states = np.array(noised(jnp.asarray(clean), jnp.asarray(noise), steps).states)
+    if kept is not None and np.array_equal(kept.t[-len(steps) :], steps.t):
+        for i, layer in enumerate(planned):
+            if layer.source is not None and layer.placement.is_identity:
+                states[:, i] = kept.states[-len(steps) :, layer.source]
+    return Trajectory(states=jnp.asarray(states)[:, :, None], clean=jnp.asarray(clean)[:, None])
 
 
 def _completed(
-    canvas: Canvas, decoded: np.ndarray, made_map: np.ndarray, i: int, rgba: np.ndarray, missing: np.ndarray, context_map: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Layer i with what was missing filled in, and its context map."""
-    filled = np.where(missing[..., None], canvas.take(decoded), rgba)
-    if i == 0:
-        filled[..., 3] = 255
-    new = np.asarray(jax.image.resize(made_map, context_map.shape, "linear"))
-    return filled, new if missing.all() else np.maximum(context_map, new)
+    model: Model,
+    parts: Sequence[_Part],
+    known: Trajectory,
+    to_make: Bool[np.ndarray, "k h w"],
+    canvas: Canvas,
+    below: Steps,
+    sampling: Sampling,
+    keys: Key[Array, " b"],
+) -> tuple[list[_Part], Trajectory]:
+    """The parts with what is missing made for the rest, and the latents of all, over `below`."""
+    mask = jnp.concatenate([jnp.asarray(~to_make, jnp.float32), jnp.zeros((1, *to_make.shape[1:]))])
+    whole_already = {i: jnp.asarray(from_uint8(canvas.place(part.rgba)))[None] for i, part in enumerate(parts) if not part.missing.any()}
+    made = make_layers(
+        model,
+        [[part.prompt for part in parts]],
+        keys,
+        model.steps(sampling),
+        sampling,
+        size=canvas.onto,
+        known=KnownLatents(latents=known.clean, mask=mask[:, None, ..., None]),
+        pixels=whole_already,
+        keep=len(below),
+    )
+    decoded = np.asarray(to_uint8(decode_layers(model.config, model.decoders(), made.latents).rgba_straight_01))[:, 0]
+    is_made = to_make.any(axis=(1, 2))
+    whole = [
+        part.filled(canvas.take(decoded[i]), made.context_maps[i, 0], opaque=i == 0) if is_made[i] else part for i, part in enumerate(parts)
+    ]
+    chosen = jnp.asarray([*is_made, False])[:, None, None, None, None]
+    states = jnp.where(chosen[None], made.trajectory.states, known.states)
+    return whole, Trajectory(states=states, clean=jnp.where(chosen, made.latents, known.clean))
 
 
 def _described(image: LayeredImage, edits: Sequence[Edit]) -> list[dict[str, object]]:

@@ -69,8 +69,9 @@ def harmonized(
     blend = encode_pictures(config, model.params["vae"], composite(layers))
     guidance, negative = model.guidance(sampling), model.negative_ids(sampling)
     contexts = guidance_contexts(config, model.params, model.tokens(*scenes), model.empty_ids, guidance, negative)
-    t_end = min(window[1], int(steps.t[0]))
-    fused = harmonize(config, model.params["unet"], kept, layers[1:, ..., 3], blend, contexts, steps, guidance, t_end, keys)
+    t_h_end = min(window[1], int(steps.t[0]))
+    alphas, unet = layers[1:, ..., 3], model.params["unet"]
+    fused = harmonize(config, unet, kept, alphas, blend, contexts, steps, guidance, t_h_end, keys, place=model.place)
     return decode_change(config, model.params["vae"], fused.clean, blend), fused
 
 

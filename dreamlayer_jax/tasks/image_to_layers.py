@@ -24,6 +24,7 @@ from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.model import Model
 from dreamlayer_jax.request import RequestError, Sampling
 from dreamlayer_jax.tasks.assemble import as_layers, foreground_maps, keep
+from dreamlayer_jax.tasks.finite import DECODERS, UNET, is_finite, require_finite
 
 METHODS: tuple[str, ...] = get_args(Method)
 Pictures = TypeVar("Pictures")
@@ -73,9 +74,11 @@ def image_to_layers(
         model.guidance(sampling),
         method,
         negative_ids=model.negative_ids(sampling),
+        place=model.place,
         keep=len(kept_steps),
     )
     decoded = decode_layers(model.config, decoders, made.latents)
+    require_finite({UNET: is_finite(made.latents), DECODERS: is_finite(decoded.rgba_straight_01, decoded.global_rgb_01)})
     through = canvas.take(np.asarray(decode_latents(model.config, model.params["vae"], latent))[0])
     taken = np.stack([canvas.take(pixels) for pixels in np.asarray(decoded.rgba_straight_01)[:, 0]])
     rgba = to_uint8(with_detail(taken, through, from_uint8(picture)))

@@ -16,6 +16,7 @@ from dreamlayer_jax.request import Sampling, check_size
 from dreamlayer_jax.tasks.arrange import arranged
 from dreamlayer_jax.tasks.assemble import as_layers, foreground_maps, keep
 from dreamlayer_jax.tasks.compose import compose_of, make_layers
+from dreamlayer_jax.tasks.finite import DECODERS, UNET, UNET_HARMONIZING, is_finite, require_finite
 from dreamlayer_jax.tasks.given import Given, known_latents
 from dreamlayer_jax.tasks.harmonize import Window, changed_blend, check_window, harmonized, window_steps
 from dreamlayer_jax.tasks.progress import Progress
@@ -64,6 +65,7 @@ def text_to_layers(
         on_piece=None if progress is None else progress.begun,
     )
     decoded = decode_layers(model.config, decoders, made.latents)
+    finite = {UNET: is_finite(made.latents), DECODERS: is_finite(decoded.rgba_straight_01, decoded.global_rgb_01)}
     layers, whole, change = to_uint8(decoded.rgba_straight_01), to_uint8(decoded.global_rgb_01), None
     for number, pixels in given.items():
         layers = layers.at[number].set(pixels)
@@ -72,9 +74,11 @@ def text_to_layers(
     if compose == "independent":
         layers, trajectory = arranged(model, np.array(layers), made, kept_steps, set(range(1, len(layers))) - set(given))
     if window[0]:
-        change, _ = harmonized(model, scenes, trajectory, layers, kept_steps, sampling=sampling, window=window, keys=keys)
+        change, fused = harmonized(model, scenes, trajectory, layers, kept_steps, sampling=sampling, window=window, keys=keys)
+        finite |= {UNET_HARMONIZING: is_finite(fused.clean), DECODERS: is_finite(decoded.rgba_straight_01, decoded.global_rgb_01, change)}
     if progress is not None:
         progress.finish()
+    require_finite(finite)
     rgba, whole = np.asarray(layers), np.asarray(whole)
     composites = None if change is None else changed_blend(rgba, np.asarray(change))
     return [

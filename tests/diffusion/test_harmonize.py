@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamlayer_jax.compositing import composite
+from dreamlayer_jax.compositing import composite, mean_over_cells
 from dreamlayer_jax.config import HarmonizeConfig
-from dreamlayer_jax.diffusion.denoise import Trajectory, guidance_contexts, noised
+from dreamlayer_jax.diffusion.denoise import Trajectory, denoise, guidance_contexts, noised
 from dreamlayer_jax.diffusion.guidance import Guidance
-from dreamlayer_jax.diffusion.harmonize import alpha_at_latent, fuse, harmonize
+from dreamlayer_jax.diffusion.harmonize import fuse, harmonize
 from dreamlayer_jax.diffusion.steps import sampling_steps
 from dreamlayer_jax.prompts import TokenBatch
 
@@ -38,14 +38,6 @@ def test_eq_12_is_eq_1_in_latent_space() -> None:
     np.testing.assert_allclose(fused[0], composite(rgba), atol=1e-6)
 
 
-def test_alpha_at_the_latent_is_the_mean_of_its_pixels() -> None:
-    alpha = np.random.default_rng(4).uniform(size=(2, 1, 8, 8)).astype(np.float32)
-    found = alpha_at_latent(alpha, 2, 2)
-    assert found.shape == (2, 1, 2, 2, 1)
-    np.testing.assert_allclose(found.mean(), alpha.mean(), rtol=0.05)
-    np.testing.assert_allclose(alpha_at_latent(np.ones_like(alpha), 2, 2), 1.0, rtol=1e-6)
-
-
 @pytest.fixture(scope="module")
 def run(config, params, scene, empty_ids) -> Any:
     """`run(alpha, …)` harmonises one scene of two foregrounds from T_H = 600."""
@@ -55,13 +47,13 @@ def run(config, params, scene, empty_ids) -> Any:
     steps = sampling_steps(config.schedule, STEPS).below(600)
 
     def harmonized(
-        alpha: np.ndarray, lays: str = "kept", t_end: int = 400, noise: np.ndarray | None = None, blend: np.ndarray | None = None
+        alpha: np.ndarray, lays: str = "kept", t_h_end: int = 400, noise: np.ndarray | None = None, blend: np.ndarray | None = None
     ) -> Trajectory:
         kept = noised(z, jnp.asarray(draw(*z.shape, seed=5) if noise is None else np.broadcast_to(noise, z.shape)), steps)
         own = dataclasses.replace(config, harmonize=HarmonizeConfig(lays=lays))
-        soft = alpha_at_latent(jnp.asarray(alpha), *z.shape[2:4])
+        soft = mean_over_cells(jnp.asarray(alpha), *z.shape[2:4])[..., None]
         blend = fuse(z[0], z[1:-1], soft) if blend is None else jnp.asarray(blend)
-        return harmonize(own, params["unet"], kept, jnp.asarray(alpha), blend, contexts, steps, guidance, t_end)
+        return harmonize(own, params["unet"], kept, jnp.asarray(alpha), blend, contexts, steps, guidance, t_h_end)
 
     return harmonized
 
@@ -76,7 +68,7 @@ def clear_and_square() -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("lays", ["kept", "blend"])
 def test_foregrounds_enter_by_their_alpha_within_the_window_only(run, lays: str) -> None:
     clear, square = clear_and_square()
-    without, fused, never = run(clear, lays), run(square, lays), run(square, lays, t_end=1000)
+    without, fused, never = run(clear, lays), run(square, lays), run(square, lays, t_h_end=1000)
     assert without.clean.shape == (1, 4, 4, 4)
     assert len(without.states) == 6  # t = 501, 401, …, 1
     np.testing.assert_allclose(never.clean, without.clean, rtol=1e-6)
@@ -104,3 +96,19 @@ def test_the_blend_is_eq_12_where_layers_share_their_noise_and_the_encoder_is_li
     kept, blend = run(opaque, "kept", noise=noise), run(opaque, "blend", noise=noise)
     np.testing.assert_allclose(blend.clean, kept.clean, atol=1e-4)
     np.testing.assert_allclose(blend.states, kept.states, atol=1e-4)
+
+
+def test_where_no_layer_reaches_the_global_one_it_is_predicted_alone(config, params, scene, empty_ids) -> None:
+    """The program has one image where it had four, and says the same."""
+    ids, words, z = scene(3, b=1)
+    apart = dataclasses.replace(config, layered=dataclasses.replace(config.layered, layer_shared=False, guided=False))
+    guidance, steps = Guidance(weight=2.0), sampling_steps(config.schedule, STEPS).below(600)
+    contexts = guidance_contexts(apart, params, TokenBatch(ids, words), empty_ids, guidance)
+    kept = noised(jnp.asarray(z), jnp.asarray(draw(*z.shape, seed=5)), steps)
+    clear, _ = clear_and_square()
+    alone = harmonize(apart, params["unet"], kept, jnp.asarray(clear), kept.clean[0], contexts, steps, guidance, 400)
+    start = jnp.concatenate([kept.states[0, :-1], kept.states[0, :1]])  # the pass begins as the background
+    among = denoise(apart, params["unet"], start, contexts, steps, guidance)
+    np.testing.assert_allclose(alone.clean, among.trajectory.clean[-1], rtol=1e-4, atol=1e-4)
+    assert not apart.layered.global_hears
+    assert config.layered.global_hears
