@@ -62,8 +62,9 @@ class EditScene:
             image = LayeredImage.load(self.scene, on_warning=warn)
         except ValueError as error:
             raise RequestError(str(error)) from error
-        prompts = [layer.prompt for layer in plan(image, edits)]  # what is wrong with an edit is said before a model is loaded
-        model = self.model.load_for(image.model, prompts)
+        planned = plan(image, edits)  # what is wrong with an edit is said before a model is loaded
+        to_make = {i for i, layer in enumerate(planned) if layer.source is None}
+        model = self.model.load_for(image.model, [layer.prompt for layer in planned], to_make)
         edited = model.edit(image, edits, seed=self.seed, harmonize=self.harmonize.window(model), **sampling.settings())
         from dreamlayer_jax.export.scene_folder import write_scene
 

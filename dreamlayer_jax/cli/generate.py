@@ -110,7 +110,8 @@ class Generate:
     def _images(self, background: str, foregrounds: tuple[str, ...], given: dict[int, np.ndarray]) -> list[LayeredImage]:
         from tqdm import tqdm
 
-        model = self.model.load((background, *foregrounds))
+        to_make = set(range(1 + len(foregrounds))) - set(given)
+        model = self.model.load((background, *foregrounds), to_make=to_make)
         sampling = self.sampling.sampling()
         size = (self.height or model.config.sample_size, self.width or model.config.sample_size)
         for number, pixels in given.items():

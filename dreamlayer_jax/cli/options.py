@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import tyro
 
+from dreamlayer_jax.cli.layer_attention import choose
 from dreamlayer_jax.cli.terminal import say, warn
 from dreamlayer_jax.cli.vocabulary import read_vocabulary, warning_for
 from dreamlayer_jax.config import Sampler
 from dreamlayer_jax.request import RequestError, Sampling
 
 if TYPE_CHECKING:
-    from dreamlayer_jax.config import LayerAttentionKind, PredictionType
+    from dreamlayer_jax.config import PredictionType
     from dreamlayer_jax.pipeline import DreamLayer
 
 
@@ -33,9 +34,15 @@ class Model:
     """Folder or hub id of a CLIP tokenizer, for a model without one: a single file."""
     trained: Path | None = None
     """The folder of what was trained, to be laid over --weights."""
-    layer_attention: str | None = None
+    layer_attention: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """FILE or FILE:KIND: LayerDiffusion's layer_sd15_{transparent_attn,joint,fg2bg,bg2fg}.safetensors, with which a Stable Diffusion 1.x
-    model makes layers without training. The kind is needed where the file's name does not tell fg2bg from bg2fg."""
+    model makes layers without training. The kind is needed where the file's name does not tell fg2bg from bg2fg. Given more than once, the
+    one is loaded that makes what is asked for."""
+    compose: Literal["joint", "chain", "independent"] | None = None
+    """How these files make layers: joint, a background and one foreground at once; chain, each foreground for what is behind it (bg2fg), or
+    a background for given foregrounds (fg2bg); independent, each by itself, then placed. By default chain where its file is given."""
+    share: Literal["one-way", "all"] | None = None
+    """An experiment: layer-shared attention, which these files were not trained with; one-way, only the whole picture sees the layers."""
     vae: Path | None = None
     """A fine-tuned autoencoder's .safetensors file, such as vae-ft-mse-840000-ema-pruned.safetensors, in the place of the model's."""
     embedding: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -47,14 +54,15 @@ class Model:
     all_keys: tyro.conf.FlagCreatePairsOff[bool] = False
     """Where weights do not fit: list every key, not only the cause."""
 
-    def load(self, prompts: Sequence[str], default: str = "pocket") -> DreamLayer:
-        """The model, after a warning for each prompt with a word that it has never seen."""
+    def load(self, prompts: Sequence[str], default: str = "pocket", to_make: Set[int] | None = None) -> DreamLayer:
+        """The model, after a warning for each prompt with a word that it has never seen. `to_make`: the layers that it is to make."""
         from dreamlayer_jax.cli.compilation_cache import use_compilation_cache
         from dreamlayer_jax.pipeline import DreamLayer
         from dreamlayer_jax.weights.where import find_model
 
         use_compilation_cache()
         weights = self.weights or default
+        to_make = set(range(len(prompts))) if to_make is None else to_make
         with self.explained():
             path = find_model(weights)
             model = DreamLayer.from_pretrained(
@@ -65,10 +73,13 @@ class Model:
                 vae=self.vae,
                 embedding=self.words(),
                 lora=self.strengths(),
-                layer_attention=None if self.layer_attention is None else file_and_kind(self.layer_attention),
+                layer_attention=choose(self.layer_attention, self.compose, len(prompts), to_make),
                 prediction=self.predicted(),
                 on_warning=warn,
             )
+        if self.share is not None:
+            layered = dataclasses.replace(model.config.layered, layer_shared=True, one_way=self.share == "one-way")
+            model = dataclasses.replace(model, config=dataclasses.replace(model.config, layered=layered))
         vocabulary = read_vocabulary(path)
         for prompt in prompts:
             warning = warning_for(prompt, vocabulary, weights)
@@ -102,7 +113,7 @@ class Model:
             cause = str(error).splitlines()[0]
             raise WeightsError(f"{cause}\n{error.all_keys}\n{cause}") from error
 
-    def load_for(self, made_by: str, prompts: Sequence[str]) -> DreamLayer:
+    def load_for(self, made_by: str, prompts: Sequence[str], to_make: Set[int]) -> DreamLayer:
         """The model for a scene that the model `made_by` made, as its folder says: a name to compare, never an address to load.
 
         Raises `RequestError` if that is no shipped model and --weights does not say which.
@@ -112,7 +123,7 @@ class Model:
         if self.weights is None and made_by not in SHIPPED:
             named = f"the model {made_by!r}, which is no shipped one" if made_by else "a model that it does not name"
             raise RequestError(f"the scene was made by {named}; say with --weights where that model is")
-        model = self.load(prompts, default=made_by)
+        model = self.load(prompts, default=made_by, to_make=to_make)
         if made_by and made_by != model.config.name:
             warn(f"the scene was made by the model {made_by!r}; it is edited with {model.config.name!r}")
         return model
@@ -151,14 +162,6 @@ class Harmonize:
         """(T_H, T'_H) of the options, the model's where they are not given."""
         start, end = model.config.harmonize.window
         return start if self.t_h is None else self.t_h, end if self.t_h_end is None else self.t_h_end
-
-
-def file_and_kind(text: str) -> str | tuple[str, LayerAttentionKind]:
-    """FILE or FILE:KIND of --layer-attention."""
-    from dreamlayer_jax.config import FRAMES
-
-    file, _, kind = text.rpartition(":")
-    return (file, kind) if file and kind in FRAMES else text
 
 
 def file_and_strength(text: str) -> tuple[Path, float]:

@@ -58,16 +58,17 @@ def open_layer_attention(file: Path, unet: Any, kind: LayerAttentionKind | None 
             all of them are listed in the file's own names.
     """
     tensors = load_safetensors(file)
-    frames = _numbers(tensors, r"hookers\.layers\.\d+\.to_\w+_lora\.(\d+)\.")
-    if not frames:
-        cause = misplaced(tensors) or likely_cause(tensors) or "it has none of their keys, hookers.layers.…"
-        raise WeightsError(f"{file} is no attention file of LayerDiffusion for Stable Diffusion 1.5: {cause}")
-    control = any(key.startswith("kwargs_encoder.") or ".control_convs." in key for key in tensors)
-    kind = _kind(file, max(frames) + 1, control, kind)
+    frames, control = _frames_and_control(file, tensors)
+    kind = _kind(file, frames, control, kind)
     rank = Counter(shape_of(tensors, key)[0] for key in tensors if re.search(r"_lora\.\d+\.down\.weight$", key)).most_common(1)[0][0]
     config = LayerAttentionConfig(kind=kind, control_widths=_control_widths(tensors) if control else ())
     _require_all(file, tensors, expected_shapes(config, rank, unet))
     return LayerAttentionFile(tensors=tensors, config=config, rank=rank)
+
+
+def kind_of_file(file: Path, told: LayerAttentionKind | None = None) -> LayerAttentionKind:
+    """What a file is, from its header and name, or as it is told; errors as in `open_layer_attention`."""
+    return _kind(file, *_frames_and_control(file, load_safetensors(file)), told)
 
 
 def add_layer_attention(
@@ -109,6 +110,15 @@ def configured(config: DreamLayerConfig, opened: LayerAttentionFile) -> DreamLay
         ),
         harmonize=dataclasses.replace(config.harmonize, lays="kept" if together else "blend"),
     )
+
+
+def _frames_and_control(file: Path, tensors: Mapping[str, np.ndarray]) -> tuple[int, bool]:
+    """The number of frames, and whether a picture steers them."""
+    frames = _numbers(tensors, r"hookers\.layers\.\d+\.to_\w+_lora\.(\d+)\.")
+    if not frames:
+        cause = misplaced(tensors) or likely_cause(tensors) or "it has none of their keys, hookers.layers.…"
+        raise WeightsError(f"{file} is no attention file of LayerDiffusion for Stable Diffusion 1.5: {cause}")
+    return max(frames) + 1, any(key.startswith("kwargs_encoder.") or ".control_convs." in key for key in tensors)
 
 
 def _kind(file: Path, frames: int, control: bool, told: LayerAttentionKind | None) -> LayerAttentionKind:
