@@ -45,6 +45,11 @@ def image_to_layers(
     method: Method | None,
 ) -> LayeredImage:
     """See `DreamLayer.decompose`."""
+    if model.config.layered.layer_attention is not None:
+        raise RequestError(
+            f"the model {model.config.name!r} has LayerDiffusion's attention, which makes layers from words or around given ones; "
+            "to take a picture apart, give its cut-outs to generate, or load the model without it"
+        )
     method = method or default_method(model.config)
     if method not in METHODS:
         raise RequestError(f"method is {method!r}; known are {', '.join(METHODS)}")

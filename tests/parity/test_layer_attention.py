@@ -237,3 +237,29 @@ def test_at_full_size(tmp_path, layer_attention_file, plain_model) -> None:
     error /= np.sqrt(np.mean(expected**2))
     log.info("UNet with bg2fg and its picture, 64x64 latents, two frames: %.1e", error)
     assert error <= 1e-4
+
+
+def test_each_frames_kernels_are_its_own_and_without_them_it_is_stable_diffusion(
+    reference, plain_model, randomise, layer_attention_file, tmp_path, run
+) -> None:
+    """With up = 0 and an exchange that says nothing; then with up of one frame alone."""
+    randomise(reference.unet)
+    reference.unet.set_default_attn_processor()
+    quiet = layer_attention_file(UNET, "joint")
+    one = {key: value for key, value in quiet.items() if re.search(r"_lora\.1\.up\.", key)}
+    quiet |= {key: np.zeros_like(value) for key, value in quiet.items() if ".up." in key or "temporal_o" in key}
+    config = dataclasses.replace(plain_model.config, unet=UNET, layered=LayeredConfig(context_map=False, guided=False, foreground_kv=False))
+    given = inputs(3)
+    shapes = jax.eval_shape(UNet2DCondition(UNET).init, jax.random.key(0), given.z[0], given.t, given.prompt[0])["params"]
+    base = {"unet": to_params({key: value.numpy() for key, value in reference.unet.state_dict().items()}, shapes)}
+    made = []
+    for tensors in (quiet, quiet | one):
+        save_file(tensors, tmp_path / "layer_sd15_joint.safetensors")
+        made.append(ours(*add_layer_attention(config, base, tmp_path / "layer_sd15_joint.safetensors"), given, False, run))
+    z, prompt = (torch.from_numpy(np.ascontiguousarray(x)).flatten(0, 1) for x in (given.z, given.prompt))
+    with torch.no_grad():
+        plain = reference.unet(z.permute(0, 3, 1, 2), torch.from_numpy(np.tile(given.t, 3)), prompt).sample
+    expected = plain.permute(0, 2, 3, 1).reshape(given.z.shape).numpy()
+    assert np.abs(made[0] - expected).max() <= 1e-4 * np.sqrt(np.mean(expected**2))
+    np.testing.assert_array_equal(made[1][[0, 2]], made[0][[0, 2]])
+    assert np.abs(made[1][1] - made[0][1]).max() > 1e-2

@@ -144,3 +144,17 @@ def test_in_the_place_of_a_model_it_is_recognised(kind, write, tmp_path) -> None
     with pytest.raises(WeightsError, match=said) as refused:
         DreamLayer.from_pretrained(file)
     assert "\n" not in str(refused.value)
+
+
+def test_a_lora_before_it_and_after_it_are_one_model(write, plain_model, tmp_path) -> None:
+    rng = np.random.default_rng(5)
+    name = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+    down, up = rng.normal(size=(2, 20)).astype(np.float32), rng.normal(size=(20, 2)).astype(np.float32)
+    save_file({f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up}, tmp_path / "lora.safetensors")
+    file = write("transparent_attn")
+    before = DreamLayer.from_pretrained(plain_model.folder, layer_attention=file, lora=tmp_path / "lora.safetensors")
+    without = DreamLayer.from_pretrained(plain_model.folder, layer_attention=file)
+    after = without.with_lora(tmp_path / "lora.safetensors")
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-6), before.params, after.params)
+    changed = {path for path, leaf in flatten_dict(after.params).items() if not np.array_equal(leaf, flatten_dict(without.params)[path])}
+    assert {path[-2] for path in changed} == {"to_q", "to_q_foreground"}
