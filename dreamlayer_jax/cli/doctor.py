@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
 
-from dreamlayer_jax.cli.options import MODEL, Model, file_and_kind, outside_failures
+from dreamlayer_jax.cli.layer_attention import file_and_kind
+from dreamlayer_jax.cli.options import MODEL, Model, outside_failures
 from dreamlayer_jax.cli.terminal import say, warn
 
 if TYPE_CHECKING:
@@ -51,8 +51,6 @@ class Doctor:
         from dreamlayer_jax.weights.where import find_model
 
         model = self.model
-        attention = None if model.layer_attention is None else file_and_kind(model.layer_attention)
-        file, kind = attention if isinstance(attention, tuple) else (attention, None)
         return survey(
             find_model(model.weights or "pocket", download=False),
             layer_decoder=model.layer_decoder,
@@ -61,7 +59,7 @@ class Doctor:
             vae=model.vae,
             embeddings=list(model.words().items()),
             loras=list(model.strengths().items()),
-            layer_attention=None if file is None else (Path(file), kind),
+            layer_attentions=list(map(file_and_kind, model.layer_attention)),
             prediction=model.predicted(),
         )
 

@@ -50,6 +50,8 @@ class Survey:
     has_layers: bool = False
     """It knows layers: it was trained to, or LayerDiffusion's attention is there."""
     has_layer_decoder: bool = False
+    attentions: list[LayerAttentionKind] = dataclasses.field(default_factory=list)
+    """What of LayerDiffusion's attention is there, in the model or beside it."""
 
     def attempt(self, option: str, file: Path, examine: Callable[[], str]) -> None:
         """Notes what the file is, or why it cannot be used."""
@@ -66,13 +68,12 @@ class Survey:
 
     def possible(self) -> list[str]:
         """What can be made with all of it, and what is missing for the rest."""
-        attention = self.config.layered.layer_attention
         found = ["single pictures from text (dreamlayer_jax.stable_diffusion)"]
         if not self.has_layer_decoder:
             needed = "layer_sd15_vae_transparent_decoder.safetensors as --layer-decoder"
             return [*found, f"no layers yet: the alpha of a foreground needs LayerDiffusion's {needed}"]
-        if attention is not None:
-            return [*found, f"layers without training ({attention.kind}): {KINDS[attention.kind]}"]
+        if self.attentions:
+            return [*found, *(f"layers without training ({kind}): {KINDS[kind]}" for kind in self.attentions)]
         if self.has_layers:
             return [*found, f"text to layers, up to {self.config.layered.max_foregrounds} foregrounds; edit; decompose"]
         needed = "train it (python -m train --config paper), or give LayerDiffusion's layer_sd15_… as --layer-attention"
@@ -99,16 +100,21 @@ def survey(
     vae: Path | None = None,
     embeddings: Sequence[tuple[Path, str | None]] = (),
     loras: Sequence[tuple[Path, float]] = (),
-    layer_attention: tuple[Path, LayerAttentionKind | None] | None = None,
+    layer_attentions: Sequence[tuple[Path, LayerAttentionKind | None]] = (),
     prediction: PredictionType | None = None,
 ) -> Survey:
-    """Looks at every file in the order in which `load_model` would, which has the same arguments; a file that is refused stops no other."""
+    """Looks at every file in the order in which `load_model` would, which has the same arguments; a file that is refused stops no other.
+
+    Several of LayerDiffusion's attention files may be there; a command loads the one that makes what is asked for.
+    """
     found = Survey(config=sd15())
     own_tokenizer: list[str | Path] = []
 
     def base() -> str:
         opened = open_base(path, None, prediction, without_vae=vae is not None)
         found.config, found.has_layers, found.has_layer_decoder = opened.config, opened.has_layers, opened.has_layer_decoder
+        if added := opened.config.layered.layer_attention:
+            found.attentions.append(added.kind)
         found.doubts += opened.doubts
         own_tokenizer.append(opened.tokenizer)
         return f"{opened.kind}, {_size(path)}; it predicts {PREDICTS[opened.config.schedule.prediction_type]}"
@@ -133,9 +139,10 @@ def survey(
         rank = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
         return f"{steps or 'a LoRA'}; {where}, {rank}, at strength {strength:g}"
 
-    def attention() -> str:
-        opened = open_layer_attention(layer_attention[0], found.config.unet, layer_attention[1])
+    def attention(file: Path, told: LayerAttentionKind | None) -> str:
+        opened = open_layer_attention(file, found.config.unet, told)
         found.config, found.has_layers = configured(found.config, opened), True
+        found.attentions.append(opened.config.kind)
         return f"LayerDiffusion's attention, {opened.config.kind} ({', '.join(opened.config.frames)}), rank {opened.rank}"
 
     def decoder() -> str:
@@ -158,8 +165,8 @@ def survey(
         found.attempt("--embedding", file, lambda file=file, word=word: words(file, word))
     for file, strength in loras:
         found.attempt("--lora", file, lambda file=file, strength=strength: lora(file, strength))
-    if layer_attention is not None:
-        found.attempt("--layer-attention", layer_attention[0], attention)
+    for file, told in layer_attentions:
+        found.attempt("--layer-attention", file, lambda file=file, told=told: attention(file, told))
     if layer_decoder is not None:
         found.attempt("--layer-decoder", layer_decoder, decoder)
     for where in [tokenizer] if tokenizer is not None else own_tokenizer:
