@@ -143,3 +143,26 @@ def layer_attention_file() -> Callable[..., dict[str, Any]]:
         return tensors
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def few_step_lora() -> Callable[..., dict[str, tuple[int, ...]]]:
+    """Keys and shapes of the distilled LoRAs (LCM, TCD, Hyper-SD), in kohya's names, for a model of any size."""
+    from flax.traverse_util import flatten_dict
+
+    from dreamlayer_jax.models.layered import base_shapes
+    from dreamlayer_jax.weights.files.names import key_of, torch_shape
+
+    def shapes(config: Any, rank: int = 1) -> dict[str, tuple[int, ...]]:
+        made: dict[str, tuple[int, ...]] = {}
+        for path, leaf in flatten_dict(base_shapes(config)["unet"]).items():
+            name = key_of(path).removesuffix(".weight")
+            if path[-1] == "kernel" and not name.startswith(("conv_in", "conv_out", "time_embedding")):
+                outputs, inputs, *window = torch_shape(path, tuple(leaf.shape))
+                module = "lora_unet_" + name.replace(".", "_")
+                made[f"{module}.lora_down.weight"] = (rank, inputs, *window)
+                made[f"{module}.lora_up.weight"] = (outputs, rank, *(1 for _ in window))
+                made[f"{module}.alpha"] = ()
+        return made
+
+    return shapes

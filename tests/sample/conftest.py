@@ -9,10 +9,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from dreamlayer_jax.config import DreamLayerConfig, LayerDecoderConfig, LayeredConfig, TextConfig, UNetConfig, VAEConfig
 from dreamlayer_jax.models.init import param_shapes
+from dreamlayer_jax.models.layer_decoder import LayerDecoder
 from dreamlayer_jax.models.params import Params
+from dreamlayer_jax.weights.files.convert import from_params
 from dreamlayer_jax.weights.formats.checkpoint_folder import save_pretrained
 from sample.__main__ import main
 from train.tokenizer import build_tokenizer
@@ -73,6 +76,19 @@ def evaluated_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         layered=dataclasses.replace(config.layered, max_foregrounds=3),
     )
     return save_tiny(config, tmp_path_factory.mktemp("evaluated"))
+
+
+@pytest.fixture(scope="session")
+def layer_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A layer decoder of four blocks in LayerDiffusion's layout, half precision."""
+    decoder = LayerDecoder(LayerDecoderConfig(block_out_channels=(4, 4, 8, 8), attention=(False,) * 4, layers_per_block=1))
+    picture, latent = np.zeros((1, 8, 8, 3), np.float32), np.zeros((1, 1, 1, 4), np.float32)
+    shapes = jax.eval_shape(decoder.init, jax.random.key(0), picture, latent)["params"]
+    rng = np.random.default_rng(0)
+    file = tmp_path_factory.mktemp("decoder") / "decoder.safetensors"
+    params = jax.tree.map(lambda leaf: (0.3 * rng.standard_normal(leaf.shape)).astype(np.float16), shapes)
+    save_file(from_params(params), file)
+    return file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -107,22 +107,13 @@ def torch_shapes(tree: Any) -> dict[tuple[str, ...], tuple[int, ...]]:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(few_step_lora, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The public files, by their names, of full size: shapes and keys as published, no content."""
     folder, config = tmp_path_factory.mktemp("published"), sd15()
     base = torch_shapes(base_shapes(config))
     without_content({original_key(key_of(path), config): shape for path, shape in base.items()}, folder / "realisticVisionV51.safetensors")
-    lcm = {}
-    for path, (outputs, inputs, *window) in (
-        (path[1:], shape) for path, shape in base.items() if path[0] == "unet" and path[-1] == "kernel"
-    ):
-        name = key_of(path).removesuffix(".weight")
-        if not name.startswith(("conv_in", "conv_out", "time_embedding")):
-            module = "lora_unet_" + name.replace(".", "_")
-            lcm[f"{module}.lora_down.weight"], lcm[f"{module}.lora_up.weight"] = (64, inputs, *window), (outputs, 64, *(1 for _ in window))
-            lcm[f"{module}.alpha"] = ()
     (folder / "lcm-lora-sdv1-5").mkdir()
-    without_content(lcm, folder / "lcm-lora-sdv1-5/pytorch_lora_weights.safetensors")
+    without_content(few_step_lora(config, 64), folder / "lcm-lora-sdv1-5/pytorch_lora_weights.safetensors")
     for kind in ("transparent_attn", "joint", "bg2fg"):
         widths = {"control_widths": (32, 64, 128, 256)} if kind == "bg2fg" else {}
         shapes = expected_shapes(LayerAttentionConfig(kind=kind, **widths), 256, config.unet)

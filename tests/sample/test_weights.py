@@ -13,25 +13,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from dreamlayer_jax.config import LayerDecoderConfig
-from dreamlayer_jax.models.layer_decoder import LayerDecoder
 from dreamlayer_jax.weights.files.convert import from_params
 from dreamlayer_jax.weights.files.original_names import original_key
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def layer_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A layer decoder of four blocks in LayerDiffusion's layout, half precision."""
-    decoder = LayerDecoder(LayerDecoderConfig(block_out_channels=(4, 4, 8, 8), attention=(False,) * 4, layers_per_block=1))
-    picture, latent = np.zeros((1, 8, 8, 3), np.float32), np.zeros((1, 1, 1, 4), np.float32)
-    shapes = jax.eval_shape(decoder.init, jax.random.key(0), picture, latent)["params"]
-    rng = np.random.default_rng(0)
-    file = tmp_path_factory.mktemp("decoder") / "decoder.safetensors"
-    params = jax.tree.map(lambda leaf: (0.3 * rng.standard_normal(leaf.shape)).astype(np.float16), shapes)
-    save_file(from_params(params), file)
-    return file
 
 
 def test_a_diffusers_folder_with_a_layer_decoder(generate, plain_model, layer_decoder: Path, tmp_path: Path) -> None:

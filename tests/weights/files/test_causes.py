@@ -22,6 +22,8 @@ def tensor(*shape: int) -> np.ndarray:
         ({"lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight": tensor(4, 4)}, "this is a LoRA"),
         ({"unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_k.lora_A.weight": tensor(4, 4)}, "this is a LoRA"),
         ({"unet.down_blocks.0.attentions.0.processor.to_k_lora.up.weight": tensor(4, 4)}, "this is a LoRA"),
+        ({"down_blocks.0.attn1.to_k.base_layer.weight": tensor(4, 4), "x.lora_A.default_0.weight": tensor(4, 4)}, "unload_lora_weights"),
+        ({"time_embedding.cond_proj.weight": tensor(320, 256)}, "a full LCM"),
         ({"conditioner.embedders.0.transformer.text_model.final_layer_norm.bias": tensor(8)}, "Stable Diffusion XL"),
         ({"add_embedding.linear_1.weight": tensor(1280, 2816)}, "Stable Diffusion XL"),
         ({"model.diffusion_model.label_emb.0.0.weight": tensor(1280, 2816)}, "Stable Diffusion XL"),

@@ -7,13 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
 
 from dreamlayer_jax import DreamLayer
 from dreamlayer_jax.models.layered import become_layered
-from dreamlayer_jax.weights.files.names import torch_shape
-from dreamlayer_jax.weights.formats.lora_names import module_name
 
 LCM = ("lcm", 4, 1.0, "leading")
 TCD = ("tcd", 4, 1.0, "leading")
@@ -21,17 +18,9 @@ AS_BEFORE = ("ddim", 50, 7.5, "leading")
 
 
 @pytest.fixture(scope="module")
-def distilled(plain_model) -> dict[str, np.ndarray]:
+def distilled(plain_model, few_step_lora) -> dict[str, np.ndarray]:
     """A change, of rank 1, of everything that such a file changes."""
-    tensors = {}
-    for path, leaf in flatten_dict(plain_model.params["unet"]).items():
-        name = module_name(("unet", *path))
-        if path[-1] == "kernel" and not name.startswith(("conv_in", "conv_out", "time_embedding")):
-            outputs, inputs, *window = torch_shape(path, leaf.shape)
-            module = "lora_unet_" + name.replace(".", "_")
-            tensors[f"{module}.lora_down.weight"] = np.full((1, inputs, *window), 0.01, np.float32)
-            tensors[f"{module}.lora_up.weight"] = np.full((outputs, 1, *(1 for _ in window)), 0.01, np.float32)
-    return tensors
+    return {key: np.full(shape, 0.01, np.float32) for key, shape in few_step_lora(plain_model.config).items()}
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +64,7 @@ def test_recognised(model, distilled, tmp_path: Path, name: str, expected: tuple
     ],
 )
 def test_a_doubt_is_said_and_nothing_is_guessed(model, distilled, tmp_path: Path, name: str, whole: bool, doubt: str | None) -> None:
-    save_file(distilled if whole else dict(list(distilled.items())[:2]), tmp_path / name)
+    save_file(distilled if whole else dict(list(distilled.items())[:3]), tmp_path / name)
     said: list[str] = []
     assert sampling(model.with_lora(tmp_path / name, on_warning=said.append).config) == AS_BEFORE
     assert len(said) == (doubt is not None)

@@ -20,6 +20,7 @@ from dreamlayer_jax.weights.files.convert import from_params
 from dreamlayer_jax.weights.files.errors import WeightsError
 from dreamlayer_jax.weights.files.names import modern_key, torch_shape
 from dreamlayer_jax.weights.files.original_names import UNET, original_key
+from dreamlayer_jax.weights.formats.layer_attention import add_layer_attention
 from dreamlayer_jax.weights.formats.lora import merge_lora, open_lora
 from dreamlayer_jax.weights.formats.lora_names import kernel_of, module_name
 
@@ -306,6 +307,25 @@ def test_diffusers_and_peft_agree(plain_model, params, factors, tmp_path: Path, 
             changed += not np.allclose(before[key], ours[key])
     assert compared == sum("foreground" not in key and "context_maps" not in key for key in ours)
     assert changed == len(factors)
+
+
+def test_the_kernels_of_every_role_change(plain_model, params, factors, layer_attention_file, tmp_path: Path) -> None:
+    """LayerDiffusion's attention for all three roles, with the LoRA merged in before it and after it."""
+    config = plain_model.config
+    attention = tmp_path / "layer_sd15_joint.safetensors"
+    save_file({key: np.ascontiguousarray(tensor) for key, tensor in layer_attention_file(config.unet, "joint").items()}, attention)
+    save_file(kohya(factors), tmp_path / "style.safetensors")
+    lora = open_lora(tmp_path / "style.safetensors", config)
+    _, plain = add_layer_attention(config, params, attention)
+    _, lora_first = add_layer_attention(config, merge_lora(params, lora), attention)
+    flat, after = flatten_dict(plain), flatten_dict(merge_lora(plain, lora))
+    assert after.keys() == flat.keys() == flatten_dict(lora_first).keys()
+    for path, leaf in flatten_dict(lora_first).items():
+        np.testing.assert_allclose(after[path], leaf, rtol=1e-5, atol=1e-5, err_msg=str(path))
+    changed = {path[-2] for path in flat if flat[path] is not after[path]}
+    roles = ("foreground", "background", "global")
+    assert {f"to_q_{role}" for role in roles} | {"to_q"} <= changed
+    assert {f"to_out_0_{role}" for role in roles} <= changed
 
 
 def to(key: str, *shape: int) -> Tensors:
