@@ -41,6 +41,7 @@ parity: $(VENV)/.ready-test
 
 kills: $(VENV)/.ready-test
 	KILLS=20 $(BIN)/python -m pytest --log-cli-level=INFO tests/train/test_kills.py
+	KILLS=200 $(BIN)/python -m pytest --log-cli-level=INFO tests/sample/test_kills.py
 
 fuzz: $(VENV)/.ready-test
 	FUZZ=100000 $(BIN)/python -m pytest --log-cli-level=INFO --numprocesses $(WORKERS) tests/fuzz

@@ -119,7 +119,7 @@ class DreamLayer(Model):
         size: tuple[int, int] | None = None,
         given: Mapping[int, Picture] | None = None,
         harmonize: Window | bool = True,
-        on_step: Callable[[int], None] | None = None,
+        on_progress: Callable[[float], None] | None = None,
         **sampling: Any,
     ) -> LayeredImage:
         """Text to layers (paper §9): sampling with classifier-free guidance, then harmonisation (§3.3).
@@ -132,7 +132,7 @@ class DreamLayer(Model):
             given: layers that are known already (0 the background, 1 the farthest foreground, …), of that size: files, Pillow's
                 pictures or straight RGBA in uint8; they stay as they are and the others are made for them. Their prompts are still needed.
             harmonize: (T_H, T'_H); True is the model's own, False leaves the composite out.
-            on_step: called now and then with the number of steps done.
+            on_progress: called now and then with the share of the work, by its cost, that is done.
             sampling: `sampler`, `steps`, `guidance`, `guidance_interval`, `negative`: the fields of `request.Sampling`; the model's own
                 where not given.
 
@@ -143,7 +143,7 @@ class DreamLayer(Model):
         """
         foregrounds = list(foregrounds) if not isinstance(foregrounds, str) else foregrounds
         check_request(background=background, foregrounds=foregrounds, seed=seed)
-        options = {"size": size, "given": given, "harmonize": harmonize, "on_step": on_step}
+        options = {"size": size, "given": given, "harmonize": harmonize, "on_progress": on_progress}
         return self.generate_batch([[background, *foregrounds]], seeds=[seed], **options, **sampling)[0]
 
     def generate_batch(
@@ -154,7 +154,7 @@ class DreamLayer(Model):
         size: tuple[int, int] | None = None,
         given: Mapping[int, Picture] | None = None,
         harmonize: Window | bool = True,
-        on_step: Callable[[int], None] | None = None,
+        on_progress: Callable[[float], None] | None = None,
         **sampling: Any,
     ) -> list[LayeredImage]:
         """`generate` for several scenes at once, all of one layer count: each as it would be alone, up to rounding.
@@ -165,14 +165,14 @@ class DreamLayer(Model):
             size: as in `generate`, as are the others.
             given: layers that every scene has.
             harmonize: (T_H, T'_H), True or False.
-            on_step: called now and then with the number of steps done.
+            on_progress: called now and then with the share of the work, by its cost, that is done.
             sampling: the fields of `request.Sampling`.
         """
         for prompts, seed in zip(scenes, seeds, strict=True):
             check_request(background=prompts[0], foregrounds=prompts[1:], seed=seed)
         window = self.config.harmonize.window if harmonize is True else harmonize or (0, 0)
         layers = {number: read_layer(pixels) for number, pixels in (given or {}).items()}
-        options = {"size": size, "given": layers, "window": window, "on_step": on_step}
+        options = {"size": size, "given": layers, "window": window, "on_progress": on_progress}
         return text_to_layers(self, scenes, seeds=seeds, sampling=Sampling(**sampling), **options)
 
     def edit(
@@ -200,7 +200,8 @@ class DreamLayer(Model):
         as_asked = dataclasses.replace(Sampling.from_settings(image.settings), **sampling)
         prompts = [layer.prompt for layer in image.layers]
         check_request(background=prompts[0], foregrounds=prompts[1:], seed=seed)
-        return edit_layers(self, image, edits, seed=seed, sampling=as_asked, window=harmonize or self.config.harmonize.window)
+        window = harmonize or self.config.harmonize.window
+        return edit_layers(self, image, edits, seed=seed, sampling=as_asked, window=window)
 
     def decompose(
         self,
@@ -210,6 +211,7 @@ class DreamLayer(Model):
         foregrounds: Sequence[str],
         seed: int = 0,
         method: Method | None = None,
+        on_progress: Callable[[float], None] | None = None,
         **sampling: Any,
     ) -> LayeredImage:
         """Image to layers (paper Appendix E).
@@ -221,6 +223,7 @@ class DreamLayer(Model):
             seed: of the noise that method "given" starts from.
             method: "inversion" (the paper's), "replay" or "given", see `dreamlayer_jax.diffusion.decompose`; the better one for the model
                 where not given.
+            on_progress: called now and then with the share of the work, by its cost, that is done.
             sampling: the fields of `request.Sampling`. Where the method inverts the picture, the sampler is DDIM.
 
         Raises:
@@ -229,7 +232,8 @@ class DreamLayer(Model):
         foregrounds = list(foregrounds) if not isinstance(foregrounds, str) else foregrounds
         check_request(background=background, foregrounds=foregrounds, seed=seed)
         prompts = [background, *foregrounds]
-        return image_to_layers(self, read_picture(picture), prompts, seed=seed, sampling=Sampling(**sampling), method=method)
+        options = {"seed": seed, "sampling": Sampling(**sampling), "method": method, "on_progress": on_progress}
+        return image_to_layers(self, read_picture(picture), prompts, **options)
 
 
 def _files(given: File | Sequence[File] | Mapping[File, Any], default: Any) -> list[tuple[Path, Any]]:

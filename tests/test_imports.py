@@ -103,7 +103,7 @@ FLOORS = (
     ("place",),
     ("config", "version", "compositing", "layer_axis", "files"),
     ("prompts", "canvas", "picture", "request", "scene", "metrics", "strict_json"),
-    ("scene_json",),
+    ("scene_json", "memory"),
     ("attention", "planner", "editing", "export"),
     ("models", "layered_image"),
     ("diffusion", "weights"),

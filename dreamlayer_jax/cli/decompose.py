@@ -44,19 +44,24 @@ class Decompose:
         check_request(background=self.background, foregrounds=self.foreground, seed=self.seed)
         sampling = self.sampling.sampling()
         require_free(self.out, overwrite=self.overwrite)
+        from dreamlayer_jax.cli.bar import whole_bar
         from dreamlayer_jax.picture import read_picture
 
         picture = read_picture(self.picture, on_warning=warn)
         from dreamlayer_jax.export.scene_folder import write_scene
 
-        image = self.model.load((self.background, *self.foreground)).decompose(
-            picture,
-            background=self.background,
-            foregrounds=self.foreground,
-            seed=self.seed,
-            method=self.method,
-            **vars(sampling),
-        )
+        with whole_bar() as bar:
+            model = self.model.load((self.background, *self.foreground))
+            bar.says("compiling")
+            image = model.decompose(
+                picture,
+                background=self.background,
+                foregrounds=self.foreground,
+                seed=self.seed,
+                method=self.method,
+                on_progress=bar.at,
+                **vars(sampling),
+            )
         with new_folder(self.out, overwrite=self.overwrite) as temporary:
             write_scene(image, temporary, editor_format=None if self.format == "png" else self.format)
         say(f"wrote {self.out}; look at {self.out / 'sheet.png'} first")

@@ -53,6 +53,7 @@ class EditScene:
 
     def run(self) -> None:
         """Applied in the order of the options above, whatever their order on the command line."""
+        from dreamlayer_jax.cli.bar import whole_bar
         from dreamlayer_jax.editing.edits import plan
         from dreamlayer_jax.layered_image import LayeredImage
 
@@ -64,8 +65,10 @@ class EditScene:
             raise RequestError(str(error)) from error
         planned = plan(image, edits)  # what is wrong with an edit is said before a model is loaded
         to_make = {i for i, layer in enumerate(planned) if layer.source is None}
-        model = self.model.load_for(image.model, [layer.prompt for layer in planned], to_make)
-        edited = model.edit(image, edits, seed=self.seed, harmonize=self.harmonize.window(model), **sampling.settings())
+        with whole_bar() as bar:
+            model = self.model.load_for(image.model, [layer.prompt for layer in planned], to_make)
+            bar.says("compiling and sampling")
+            edited = model.edit(image, edits, seed=self.seed, harmonize=self.harmonize.window(model), **sampling.settings())
         from dreamlayer_jax.export.scene_folder import write_scene
 
         with new_folder(self.out, overwrite=self.overwrite) as temporary:

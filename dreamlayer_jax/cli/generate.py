@@ -16,12 +16,12 @@ from dreamlayer_jax.cli.options import HARMONIZE, MODEL, SAMPLING, Harmonize, Mo
 from dreamlayer_jax.cli.split import split
 from dreamlayer_jax.cli.terminal import say, warn
 from dreamlayer_jax.files import new_folder, require_free
-from dreamlayer_jax.request import MAX_SEED, RequestError, check_given_size, check_request
+from dreamlayer_jax.request import MAX_SEED, RequestError, check_given_size, check_request, check_size
 
 if TYPE_CHECKING:
     import numpy as np
-    from tqdm import tqdm
 
+    from dreamlayer_jax.cli.bar import Bar
     from dreamlayer_jax.layered_image import LayeredImage
 
 PIXELS_AT_ONCE = 16 * 64 * 64
@@ -59,6 +59,8 @@ class Generate:
     """How many scenes, with the seeds seed, seed + 1, …"""
     batch: int | None = None
     """Scenes made at a time, for --count; by default as many as have the pixels of 16 scenes of 64 by 64, at least one."""
+    any_size: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Try it even if the memory will not be enough, by the estimate."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace an earlier output in the folder."""
     format: Literal["png", "psd", "ora"] = "png"
@@ -108,39 +110,47 @@ class Generate:
         return dict(numbered("given", text, "N:FILE, such as 0:beach.png", os.path.expanduser) for text in self.given)
 
     def _images(self, background: str, foregrounds: tuple[str, ...], given: dict[int, np.ndarray]) -> list[LayeredImage]:
-        from tqdm import tqdm
+        from dreamlayer_jax.cli.bar import whole_bar
+        from dreamlayer_jax.memory import check_memory
 
-        to_make = set(range(1 + len(foregrounds))) - set(given)
-        model = self.model.load((background, *foregrounds), to_make=to_make)
         sampling = self.sampling.sampling()
-        size = (self.height or model.config.sample_size, self.width or model.config.sample_size)
-        for number, pixels in given.items():
-            check_given_size(self._given_files()[number], pixels, size)
         images: list[LayeredImage] = []
-        with tqdm(total=sampling.of(model.config).steps * self.count, desc="denoising", unit="step") as bar:
+        with whole_bar() as bar:
+            to_make = set(range(1 + len(foregrounds))) - set(given)
+            model = self.model.load((background, *foregrounds), to_make=to_make)
+            size = (self.height or model.config.sample_size, self.width or model.config.sample_size)
+            check_size(model.config, size)
+            for number, pixels in given.items():
+                check_given_size(self._given_files()[number], pixels, size)
+            if not self.any_size:
+                steps = sampling.of(model.config).steps
+                check_memory(model.config, 1 + len(foregrounds), size, self.count, min(self._at_once(size), self.count), steps)
+            bar.says("compiling")
             for seeds in self._batches(size):
-                begun = len(images) * bar.total // self.count
                 images += model.generate_batch(
                     [(background, *foregrounds)] * len(seeds),
                     seeds=seeds,
                     size=size,
                     given=given,
                     harmonize=not self.no_harmonize and self.harmonize.window(model),
-                    on_step=partial(_show, bar, begun, len(seeds)),
+                    on_progress=partial(_show, bar, len(images), len(seeds), self.count),
                     **vars(sampling),
                 )
         return images
 
+    def _at_once(self, size: tuple[int, int]) -> int:
+        """How many scenes are made at a time, at most."""
+        return self.batch or max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
+
     def _batches(self, size: tuple[int, int]) -> list[list[int]]:
         """The seeds, in batches as equal as can be: a batch of another size is another program to compile."""
-        at_once = self.batch or max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
-        number = math.ceil(self.count / at_once)
+        number = math.ceil(self.count / self._at_once(size))
         ends = [self.count * i // number for i in range(number + 1)]
         return [list(range(self.seed + start, self.seed + stop)) for start, stop in itertools.pairwise(ends)]
 
     failures = staticmethod(outside_failures)
 
 
-def _show(bar: tqdm, begun: int, scenes: int, done: int) -> None:
-    """`done` steps of each of `scenes` scenes are done, after `begun` of others."""
-    bar.update(begun + done * scenes - bar.n)
+def _show(bar: Bar, made: int, at_once: int, count: int, share: float) -> None:
+    """`share` of the next `at_once` scenes is done, after `made` of `count`."""
+    bar.at((made + share * at_once) / count)

@@ -29,7 +29,7 @@ from dreamlayer_jax.editing.edits import Edit, PlannedLayer, plan
 from dreamlayer_jax.editing.placement import cut_then_shown
 from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.model import Model
-from dreamlayer_jax.request import Sampling
+from dreamlayer_jax.request import RequestError, Sampling
 from dreamlayer_jax.tasks.assemble import as_layers, keep
 from dreamlayer_jax.tasks.compose import make_layers
 from dreamlayer_jax.tasks.finite import DECODERS, UNET, UNET_HARMONIZING, is_finite, require_finite
@@ -100,11 +100,21 @@ def edit_layers(model: Model, image: LayeredImage, edits: Sequence[Edit], *, see
 
 
 def _canvas_size(model: Model, image: LayeredImage) -> tuple[int, int]:
-    """Of the kept latents, in pixels; the model's own where none are kept."""
+    """Of the kept latents, in pixels; the model's own where none are kept. `RequestError` if they are not this model's of this scene."""
     if image.kept is None:
         return model.config.sample_size, model.config.sample_size
-    height, width = image.kept.clean.shape[1:3]
-    return model.config.vae.downscale * height, model.config.vae.downscale * width
+    config, kept = model.config, image.kept
+    _, height, width, channels = kept.clean.shape
+    size = (height * config.vae.downscale, width * config.vae.downscale)
+    if channels != config.unet.in_channels:
+        own = config.unet.in_channels
+        raise RequestError(f"the scene's latents have {channels} channels; those of the model {config.name!r} have {own}")
+    if size not in (tuple(image.size), (config.sample_size,) * 2):
+        scene = f"{image.size[1]}x{image.size[0]}"
+        raise RequestError(f"the scene is {scene}, but its latents are of {size[1]}x{size[0]} pixels: they are not this scene's")
+    if len(kept.t) and kept.t[0] >= config.schedule.num_train_timesteps:
+        raise RequestError(f"the scene's latents are of timestep {kept.t[0]}; the model has {config.schedule.num_train_timesteps}")
+    return size
 
 
 def _part(image: LayeredImage, layer: PlannedLayer) -> _Part:

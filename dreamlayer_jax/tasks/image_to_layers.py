@@ -6,6 +6,7 @@ The layers' pixels get back the detail that the autoencoder loses, for it is the
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import TypeVar, get_args
 
 import jax
@@ -25,6 +26,7 @@ from dreamlayer_jax.model import Model
 from dreamlayer_jax.request import RequestError, Sampling
 from dreamlayer_jax.tasks.assemble import as_layers, foreground_maps, keep
 from dreamlayer_jax.tasks.finite import DECODERS, UNET, is_finite, require_finite
+from dreamlayer_jax.tasks.progress import DECODING, Progress
 
 METHODS: tuple[str, ...] = get_args(Method)
 Pictures = TypeVar("Pictures")
@@ -43,6 +45,7 @@ def image_to_layers(
     seed: int,
     sampling: Sampling,
     method: Method | None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> LayeredImage:
     """See `DreamLayer.decompose`."""
     if model.config.layered.layer_attention is not None:
@@ -82,7 +85,13 @@ def image_to_layers(
         place=model.place,
         keep=len(kept_steps),
     )
+    progress = None if on_progress is None else Progress(on_progress, len(steps) + DECODING)
+    if progress is not None:
+        progress.begun(len(steps), made.latents)
     decoded = decode_layers(model.config, decoders, made.latents)
+    if progress is not None:
+        progress.begun(len(steps) + DECODING, decoded.rgba_straight_01)
+        progress.finish()
     require_finite({UNET: is_finite(made.latents), DECODERS: is_finite(decoded.rgba_straight_01, decoded.global_rgb_01)})
     through = canvas.take(np.asarray(decode_latents(model.config, model.params["vae"], latent))[0])
     taken = np.stack([canvas.take(pixels) for pixels in np.asarray(decoded.rgba_straight_01)[:, 0]])

@@ -11,19 +11,23 @@ import jax
 AHEAD = 5.0
 """Seconds of work that may wait on the device, so that Python can prepare what follows; Ctrl-C ends a program only after them."""
 NAP = 0.005
+PIECES = 10
+"""How often a run says how far it has come."""
+DECODING = 2
+"""About as many steps' work: the decoders on all layers, and the same for the encoder and decoder after harmonisation."""
 
 
 class Progress:
     """Says each piece of a run when it is done, and lets no more of them wait than `AHEAD` seconds, by the time the first one takes."""
 
-    def __init__(self, on_step: Callable[[int], None]) -> None:
-        """`on_step` is called with the number of steps done."""
-        self._on_step = on_step
-        self._begun: deque[tuple[int, jax.Array]] = deque()
+    def __init__(self, on_progress: Callable[[float], None], whole: float) -> None:
+        """`on_progress` is called with the share of the whole that is done; `whole` and the pieces' ends are costs in steps."""
+        self._on_progress, self._whole = on_progress, whole
+        self._begun: deque[tuple[float, jax.Array]] = deque()
         self._ahead: int | None = None
 
-    def begun(self, done: int, result: jax.Array) -> None:
-        """The piece that ends with step `done` was handed over; its result will be `result`."""
+    def begun(self, done: float, result: jax.Array) -> None:
+        """The piece that ends when `done` steps' work is done was handed over; its result will be `result`."""
         self._begun.append((done, result))
         if self._ahead is None:
             start = time.monotonic()
@@ -40,4 +44,4 @@ class Progress:
             done, result = self._begun.popleft()
             while not result.is_ready():  # unlike block_until_ready, Ctrl-C can come between
                 time.sleep(NAP)
-            self._on_step(done)
+            self._on_progress(done / self._whole)

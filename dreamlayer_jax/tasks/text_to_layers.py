@@ -19,10 +19,7 @@ from dreamlayer_jax.tasks.compose import compose_of, make_layers
 from dreamlayer_jax.tasks.finite import DECODERS, UNET, UNET_HARMONIZING, is_finite, require_finite
 from dreamlayer_jax.tasks.given import Given, known_latents
 from dreamlayer_jax.tasks.harmonize import Window, changed_blend, check_window, harmonized, window_steps
-from dreamlayer_jax.tasks.progress import Progress
-
-PIECES = 10
-"""How often a run says how far it has come."""
+from dreamlayer_jax.tasks.progress import DECODING, PIECES, Progress
 
 
 def text_to_layers(
@@ -34,7 +31,7 @@ def text_to_layers(
     size: tuple[int, int] | None,
     given: Given,
     window: Window,
-    on_step: Callable[[int], None] | None,
+    on_progress: Callable[[float], None] | None,
 ) -> list[LayeredImage]:
     """See `DreamLayer.generate`: that, for scenes of one layer count at a time. `given` is in every one of them.
 
@@ -49,7 +46,8 @@ def text_to_layers(
     size = size or (model.config.sample_size, model.config.sample_size)
     check_size(model.config, size)
     kept_steps = window_steps(steps, window) if window[0] else steps.below(model.config.harmonize.start)
-    progress = Progress(on_step) if on_step is not None else None
+    sampled, composed = len(steps) + DECODING, len(kept_steps) + DECODING if window[0] else 0
+    progress = Progress(on_progress, sampled + composed) if on_progress is not None else None
     keys = scene_keys(seeds)
     made = make_layers(
         model,
@@ -69,6 +67,8 @@ def text_to_layers(
     layers, whole, change = to_uint8(decoded.rgba_straight_01), to_uint8(decoded.global_rgb_01), None
     for number, pixels in given.items():
         layers = layers.at[number].set(pixels)
+    if progress is not None:
+        progress.begun(sampled, layers)
     trajectory, compose = made.trajectory, compose_of(model.config)
     how = {} if compose == "together" else {"compose": compose}
     if compose == "independent":
@@ -77,6 +77,8 @@ def text_to_layers(
         change, fused = harmonized(model, scenes, trajectory, layers, kept_steps, sampling=sampling, window=window, keys=keys)
         finite |= {UNET_HARMONIZING: is_finite(fused.clean), DECODERS: is_finite(decoded.rgba_straight_01, decoded.global_rgb_01, change)}
     if progress is not None:
+        if change is not None:
+            progress.begun(sampled + composed, change)
         progress.finish()
     require_finite(finite)
     rgba, whole = np.asarray(layers), np.asarray(whole)

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 
 from dreamlayer_jax.config import DreamLayerConfig, LayerAttentionKind, PredictionType, sd15
+from dreamlayer_jax.memory import needed_bytes
 from dreamlayer_jax.models.init import networks_of, param_shapes
 from dreamlayer_jax.weights.base import open_base
 from dreamlayer_jax.weights.files.errors import WeightsError
@@ -24,9 +25,6 @@ from dreamlayer_jax.weights.formats.vae_file import open_vae
 from dreamlayer_jax.weights.tokenizer import find_tokenizer
 
 GIB = 2**30
-# Of each picture in the batch, in units of its latents times the finest level's channels, float32: 8 pictures of 512×512 took 2.2 GiB over
-# the parameters (benchmarks/README.md, a layered step).
-WORKING_UNITS = 55
 NETWORKS = {"unet": "UNet", "text_encoder": "text tower"}
 PREDICTS: dict[PredictionType, str] = {"epsilon": "the noise (epsilon)", "v_prediction": "v", "sample": "the clean latent"}
 KINDS: dict[LayerAttentionKind, str] = {
@@ -85,10 +83,9 @@ class Survey:
         return 4 * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(param_shapes(self.config, networks)))
 
     def working_bytes(self, foregrounds: int) -> int:
-        """About what a step takes beside the parameters, for one scene of the model's own size with so many foregrounds."""
-        side = self.config.sample_size // self.config.vae.downscale
-        pictures = (foregrounds + 2) * (1 if self.config.guidance in (0, 1) else 2)
-        return 4 * WORKING_UNITS * pictures * side * side * self.config.unet.block_out_channels[0]
+        """About what a run takes beside the parameters, for one scene of the model's own size with so many foregrounds."""
+        side = self.config.sample_size
+        return needed_bytes(self.config, 1 + foregrounds, (side, side), scenes=1, batch=1, steps=self.config.steps)
 
 
 def survey(

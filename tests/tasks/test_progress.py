@@ -30,15 +30,15 @@ def test_pieces_are_said_in_order_and_no_more_wait_than_a_few_seconds_worth(
 ) -> None:
     device, done = Device(seconds), []
     monkeypatch.setattr(module, "time", types.SimpleNamespace(sleep=device.sleep, monotonic=lambda: device.now))
-    progress = Progress(done.append)
+    progress = Progress(done.append, whole=10)
     progress.begun(1, device.piece())
-    assert done == [1]  # the first is waited for, to know how long one takes
+    assert done == [0.1]  # the first is waited for, to know how long one takes
     for piece in range(2, 10):
         progress.begun(piece, device.piece())
-        assert done == list(range(1, max(1, piece - ahead) + 1))
+        assert done == [n / 10 for n in range(1, max(1, piece - ahead) + 1)]
         assert device.free - device.now <= AHEAD
     progress.finish()
-    assert done == list(range(1, 10))
+    assert done == [n / 10 for n in range(1, 10)]
     assert device.now >= 9 * seconds
     progress.finish()
     assert len(done) == 9
