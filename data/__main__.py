@@ -13,7 +13,6 @@ Preview and build take `--world emoji` (the default), `--world shapes` (drawn), 
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from pathlib import Path
 from typing import Literal
@@ -28,6 +27,10 @@ from data.render_art import FONT, drawn_cutouts, write_art
 from data.scenes import Pairs, Split
 from data.source import ExampleSource, SceneSource
 from data.world import World, emoji_world, folder_world, shapes_world
+from dreamlayer_jax.files import new_file
+
+MAX_SCENES = 10**8
+MAX_ROWS = 200
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,8 +52,8 @@ class _Scenes:
 
     def source(self, count: int, split: Split, pairs: Pairs = "train") -> ExampleSource:
         """`count` scenes of a split; all of them where a folder of layered images is given."""
-        if count < 1:
-            raise ValueError(f"{count} scenes asked for; give 1 or more")
+        if not 1 <= count <= MAX_SCENES:
+            raise ValueError(f"{count} scenes asked for; give 1 to {MAX_SCENES}")
         if self.layered is not None:
             return FolderSource(self.layered)
         seeds = range(self.seed, self.seed + count)
@@ -82,13 +85,13 @@ class Preview(_Scenes):
     def run(self) -> str:
         if self.out.suffix.lower() != ".png":
             raise ValueError(f"--out {self.out}: a contact sheet is a PNG; give a name that ends in .png")
+        if self.count > MAX_ROWS:
+            raise ValueError(f"{self.count} scenes are more than a sheet can show; give at most {MAX_ROWS}")
         source = self.source(self.count, self.split, self.pairs)
         examples = [source[index] for index in range(min(self.count, len(source)))]
         zoom = self.zoom or max(1, 192 // examples[0]["global"].shape[0])
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.out.with_name(f".{self.out.name}.{os.getpid()}.png")
-        sheet(examples, zoom).save(temporary)
-        temporary.replace(self.out)
+        with new_file(self.out, overwrite=True) as temporary:
+            sheet(examples, zoom).save(temporary)
         return f"wrote {self.out}: {len(examples)} scenes"
 
 

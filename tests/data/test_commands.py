@@ -33,7 +33,8 @@ def test_preview_writes_a_sheet(tmp_path, capsys):
         (["--out", "sheet.png", "--world", "folder"], "--objects"),
         (["--out", "sheet.png", "--world", "shapes", "--objects", "."], "--world folder"),
         (["--out", "sheet.png", "--world", "shapes", "--layers", "7"], "k = 7"),
-        (["--out", "sheet.png", "--world", "shapes", "--count", "0"], "1 or more"),
+        (["--out", "sheet.png", "--world", "shapes", "--count", "0"], "give 1 to"),
+        (["--out", "sheet.png", "--world", "shapes", "--count", "1" + "0" * 22], "more than a sheet can show; give at most 200"),
         (["--out", "sheet.png", "--layered", "nowhere"], "nowhere is not a folder"),
     ],
 )
