@@ -24,6 +24,7 @@ class Doctor:
     """How many foregrounds the scene of the memory figure has."""
 
     def run(self) -> None:
+        from dreamlayer_jax.memory import free_bytes
         from dreamlayer_jax.weights.survey import GIB
 
         found = self._survey()
@@ -44,7 +45,9 @@ class Doctor:
         say(f"steps:   {config.steps} of {config.sampler}, {guidance}: {calls} of the UNet a step and layer, unless options say otherwise")
         parameters, working = found.parameter_bytes() / GIB, found.working_bytes(self.foregrounds) / GIB
         scene = f"{self.foregrounds} foreground{'s' if self.foregrounds > 1 else ''} at {config.sample_size}×{config.sample_size}"
-        say(f"memory:  {parameters:.1f} GiB of parameters (float32), and about {working:.1f} GiB for a scene of {scene}")
+        free = free_bytes()
+        there = "" if free is None else f"; {free / GIB:.1f} GiB are free"
+        say(f"memory:  {parameters:.1f} GiB of parameters (float32), and about {working:.1f} GiB for a scene of {scene}{there}")
 
     def _survey(self) -> Survey:
         from dreamlayer_jax.weights.survey import survey

@@ -8,7 +8,7 @@ from functools import cache, partial
 import jax
 import jax.numpy as jnp
 
-from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.config import DreamLayerConfig, LayeredConfig
 from dreamlayer_jax.layer_axis import LayerContext, Role
 from dreamlayer_jax.models.control import Control
 from dreamlayer_jax.models.layer_decoder import LayerDecoder
@@ -48,7 +48,21 @@ def init_params(config: DreamLayerConfig, rng: jax.Array, networks: Sequence[str
 
 def param_shapes(config: DreamLayerConfig, networks: Sequence[str] = NETWORKS) -> Params:
     """The tree of `init_params` as shapes and dtypes; makes no weights."""
-    return {network: _shapes(config, network) for network in networks}
+    return {network: _shapes(_alike(config, network), network) for network in networks}
+
+
+def _alike(config: DreamLayerConfig, network: str) -> DreamLayerConfig:
+    """What decides the shapes alone: models that differ in name, in sampling, or in what the network does not know of are traced once."""
+    knows_layers = network in ("unet", "layer_assign", "control")
+    return DreamLayerConfig(
+        name="any",
+        sample_size=config.sample_size,
+        unet=config.unet,
+        vae=config.vae,
+        text=config.text,
+        layer_decoder=config.layer_decoder,
+        layered=config.layered if knows_layers else LayeredConfig(context_map=False, guided=False),
+    )
 
 
 @cache
