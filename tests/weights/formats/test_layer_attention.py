@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from dreamlayer_jax import DreamLayer
 from dreamlayer_jax.models.layered import is_added, select
 from dreamlayer_jax.weights.files.errors import WeightsError
-from dreamlayer_jax.weights.formats.layer_attention import open_layer_attention
+from dreamlayer_jax.weights.formats.layer_attention import add_layer_attention, open_layer_attention
 
 Write = Callable[..., Path]
 
@@ -48,6 +48,8 @@ def test_a_model_with_it_survives_its_folder_and_leaves_the_base_alone(kind, wri
     model.export_diffusers(tmp_path / "exported")
     base = DreamLayer.from_pretrained(tmp_path / "exported").params
     jax.tree.map(np.testing.assert_array_equal, select(base, lambda path: not is_added(path)), plain_model.params)
+    with pytest.raises(WeightsError, match=r"has layers of its own already .*\.kernel is not the base's"):
+        add_layer_attention(again.config, again.params, file)
 
 
 def test_kernels_are_the_bases_and_the_files(write, plain_model, layer_attention_file) -> None:
@@ -59,12 +61,6 @@ def test_kernels_are_the_bases_and_the_files(write, plain_model, layer_attention
             down, up = (tensors[f"hookers.layers.{n}.{name}_lora.{f}.{part}.weight"] for part in ("down", "up"))
             expected = np.asarray(params[*mid, ours, "kernel"]) + (up @ down).T
             np.testing.assert_allclose(params[*mid, f"{ours}_{frame}", "kernel"], expected, atol=1e-6)
-
-
-def test_a_second_file_takes_the_place_of_the_first_only_on_a_plain_model(write, plain_model, tmp_path) -> None:
-    DreamLayer.from_pretrained(plain_model.folder, layer_attention=write("joint")).save_pretrained(tmp_path / "saved")
-    with pytest.raises(WeightsError, match=r"has layers of its own already .*\.kernel is not the base's"):
-        DreamLayer.from_pretrained(tmp_path / "saved", layer_attention=write("joint"))
 
 
 def test_which_it_is_is_told_or_asked_for(write, plain_model) -> None:
