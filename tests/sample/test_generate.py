@@ -24,7 +24,8 @@ def test_a_scene_is_written_and_the_sheet_named(generate, tmp_path: Path) -> Non
     done = generate("--seed", 3, "--guidance", 2, "--out", tmp_path / "beach", foregrounds=("a red apple", "a dog"))
     assert done.status == 0
     assert str(tmp_path / "beach" / "sheet.png") in done.out
-    assert "2/2" in done.err  # the progress bar
+    assert "compiling:   0%" in done.err  # the one bar for the whole
+    assert "sampling: 100%" in done.err
     assert set(everything_in(tmp_path / "beach")) == {
         *("scene.json", "0_background.png", "1_a_red_apple.png", "2_a_dog.png", "global.png", "blend.png"),
         *("composite.png", "latents.safetensors", "context_1.png", "context_2.png", "sheet.png"),
