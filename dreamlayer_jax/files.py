@@ -22,7 +22,6 @@ import re
 import shutil
 import stat
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -290,12 +289,27 @@ def _in_one_call(source: Path, target: Path, flag: int) -> bool:
 
 
 def _require_writable(path: Path) -> None:
-    """Raises `OSError` if nothing can be made where `path` is to be. Only an attempt tells: a file may be immutable to its owner."""
-    above = next(parent for parent in Path(path).resolve().parents if parent.exists())
+    """Raises `OSError` if nothing can be made where `path` is to be. Only an attempt tells: a folder may be immutable even to root."""
+    path = Path(path).resolve()
+    above = next(parent for parent in path.parents if parent.exists())
     try:
-        tempfile.TemporaryDirectory(prefix=".", dir=above).cleanup()
+        _make_nothing(above, path.name)
     except OSError as error:
         raise type(error)(f"{path} cannot be written ({error.strerror or error}: {above}); choose another place for the output") from error
+
+
+def _make_nothing(folder: Path, name: str) -> None:
+    """Makes something in `folder` that is gone at once: a file without a name, or else an empty working folder, which `recover` sweeps."""
+    if hasattr(os, "O_TMPFILE"):
+        try:
+            os.close(os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o600))
+            return
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+                raise
+    probe = folder / f".{name}.{uuid.uuid4().hex[:8]}.new"
+    probe.mkdir()
+    probe.rmdir()
 
 
 def _strangers(folder: Path, listing: str, inside: bool = False) -> list[str]:

@@ -222,13 +222,18 @@ def test_what_file_managers_leave_is_in_nobodys_way(tmp_path: Path) -> None:
     assert names(tmp_path / "out") == names(tmp_path / "empty") == ["picture.png", "scene.json"]
 
 
-def test_an_output_that_cannot_be_written_is_refused_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("nameless", [True, False])
+def test_an_output_that_cannot_be_written_is_refused_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool) -> None:
     """The tests may run as root, whom modes do not hold: the refusal is the system's, made here."""
 
-    def refuses(path: str, mode: int = 0o777) -> None:
-        raise PermissionError(1, "Operation not permitted", path)
+    def refuses(path: object, *_: object) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
 
-    monkeypatch.setattr("tempfile._os.mkdir", refuses)
+    if nameless and not hasattr(os, "O_TMPFILE"):
+        pytest.skip("this system has no files without a name")
+    if not nameless:
+        monkeypatch.delattr(files.os, "O_TMPFILE", raising=False)
+    monkeypatch.setattr(files.os, "open" if nameless else "mkdir", refuses)
     for require in (require_free, require_free_file):
         with pytest.raises(PermissionError, match=r"new.s cannot be written \(Operation not permitted"):
             require(tmp_path / "new" / "s", overwrite=False)
