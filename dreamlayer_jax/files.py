@@ -126,6 +126,8 @@ def read_regular(file: str | Path, most: int) -> bytes:
     """The content of a regular file of at most `most` bytes; never waits. Raises `OSError`, and `ValueError` for any other file."""
     if os.path.isdir(file):
         raise IsADirectoryError(f"{file} is a folder")
+    if not stat.S_ISREG(os.stat(file).st_mode):
+        raise ValueError(f"{file} is no regular file")
     descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))  # a FIFO would be waited for
     try:
         found = os.fstat(descriptor)

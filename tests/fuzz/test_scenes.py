@@ -14,7 +14,7 @@ from dreamlayer_jax import LayeredImage
 from dreamlayer_jax.editing.edits import Flip, plan
 from dreamlayer_jax.export.editor_file import write_editor_file
 from dreamlayer_jax.layer_axis import Role
-from dreamlayer_jax.request import RequestError, check_request
+from dreamlayer_jax.request import RequestError, Sampling, check_request
 from dreamlayer_jax.scene import KeptLatents, Layer
 
 
@@ -64,8 +64,8 @@ def test_scenes(campaign: Callable[..., None], mutate: Callable[..., bytes], alt
                 (scene / "scene.json").write_text(alter(listing, chance), encoding="utf-8")
         image = LayeredImage.load(scene)
         prompts = [layer.prompt for layer in plan(image, [Flip(1)])]
-        steps, guidance = image.settings.get("steps", 50), image.settings.get("guidance", 2.0)
-        check_request(background=prompts[0], foregrounds=prompts[1:], seed=image.seed, steps=steps, guidance=guidance)
+        check_request(background=prompts[0], foregrounds=prompts[1:], seed=image.seed)
+        Sampling.from_settings(image.settings)
         if chance.random() < 0.05:
             write_editor_file(image, folder / f"a.{chance.choice(('psd', 'ora'))}")
 
