@@ -209,22 +209,26 @@ def _check_divides(data: int, layer: int, args: Any) -> None:
         )
 
 
-def padded_layers(layers: int, place: Place) -> int:
-    """To how many images a layer batch of `layers` is padded at this place: as many on every device."""
-    parts = 1 if place.mesh is None else place.mesh.shape[ON_DEVICES]
-    return -(-layers // parts) * parts
+def padded_sizes(layers: int, scenes: int, place: Place) -> tuple[int, int]:
+    """To how many images and pictures each a layer batch (l, b, …) is padded at this place: as many on every device."""
+    parts = (1, 1) if place.mesh is None else (place.mesh.shape[ON_DEVICES], place.mesh.shape["data"])
+    return -(-layers // parts[0]) * parts[0], -(-scenes // parts[1]) * parts[1]
 
 
-def pad_layers(x: Array, layers: int) -> Array:
-    """A layer batch (l, …) with copies of its background behind, `layers` images in all."""
-    return jnp.concatenate([x, jnp.broadcast_to(x[:1], (layers - len(x), *x.shape[1:]))]) if layers > len(x) else x
+def pad(x: Array, layers: int, scenes: int) -> Array:
+    """A layer batch (l, …) or (l, b, …) with copies of its background behind, and of its first scene: `layers` × `scenes` in all."""
+    x = jnp.concatenate([x, jnp.broadcast_to(x[:1], (layers - len(x), *x.shape[1:]))]) if layers > len(x) else x
+    if x.ndim == 1 or x.shape[1] == scenes:
+        return x
+    return jnp.concatenate([x, jnp.broadcast_to(x[:, :1], (layers, scenes - x.shape[1], *x.shape[2:]))], axis=1)
 
 
-def pad_contexts(contexts: LayerContext, layers: int) -> LayerContext:
-    """The contexts of a padded layer batch: copies of the background that no layer sees. Without padding they stay as they are."""
-    there, scenes = contexts.own.shape[:2]
-    if layers == there:
-        return contexts
-    valid = jnp.ones((there, scenes), bool) if contexts.valid is None else contexts.valid
-    valid = jnp.concatenate([valid, jnp.zeros((layers - there, scenes), bool)])
-    return jax.tree.map(lambda x: pad_layers(x, layers), contexts.replace(valid=None)).replace(valid=valid)
+def pad_contexts(contexts: LayerContext, layers: int, scenes: int) -> LayerContext:
+    """The contexts of a padded layer batch: copies of the background that no layer sees. Without padded layers there is no mask."""
+    there, b = contexts.own.shape[:2]
+    valid = contexts.valid
+    if layers > there:
+        valid = jnp.ones((there, b), bool) if valid is None else valid
+        valid = jnp.concatenate([valid, jnp.zeros((layers - there, b), bool)])
+    padded = jax.tree.map(lambda x: pad(x, layers, scenes), contexts.replace(valid=None))
+    return padded.replace(valid=None if valid is None else pad(valid, layers, scenes))

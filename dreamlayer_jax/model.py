@@ -36,7 +36,7 @@ class Model:
     tokenizer: Any
     """A `transformers.CLIPTokenizer`."""
     place: Place = Place()
-    """Where and how the network of the layers runs."""
+    """Devices, and the dtype that the networks compute in."""
 
     def __repr__(self) -> str:
         """One line: parameters written out are millions of characters."""

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from dreamlayer_jax.config import DreamLayerConfig, LayerAttentionKind, PredictionType
 from dreamlayer_jax.diffusion.decompose import Method
@@ -16,6 +18,7 @@ from dreamlayer_jax.editing.edits import Edit
 from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.model import Model
 from dreamlayer_jax.picture import Picture, read_layer, read_picture
+from dreamlayer_jax.place import Exchange, make_place
 from dreamlayer_jax.request import Sampling, check_request
 from dreamlayer_jax.tasks.edit import edit_layers
 from dreamlayer_jax.tasks.harmonize import Window
@@ -51,6 +54,9 @@ class DreamLayer(Model):
         layer_attention: str | Path | tuple[str | Path, LayerAttentionKind] | None = None,
         prediction: PredictionType | None = None,
         config: DreamLayerConfig | None = None,
+        mesh: str | Mesh | None = None,
+        dtype: Any = None,
+        exchange: Exchange = "gather",
         on_warning: Callable[[str], None] = warnings.warn,
     ) -> DreamLayer:
         """Loads a model, float32, tensor by tensor. A Stable Diffusion 1.x model becomes a layered one, ready to train (paper §2).
@@ -69,12 +75,19 @@ class DreamLayer(Model):
                 1.x model, which then makes layers without training. With its kind if the file's name does not tell fg2bg from bg2fg.
             prediction: what the UNet of a single file predicts, where the file does not say it and it is not the noise: "v_prediction".
             config: what a single file holds (`sd15()` if nothing is given), or an Orbax checkpoint without config.json.
+            mesh: devices to divide the work over: "data=2,layer=4" (scenes, and the layers of a scene; -1 is the rest), "pmap" (one device
+                a layer), or a `jax.sharding.Mesh` with these two axes. One device by default.
+            dtype: of the networks' activations, as JAX's or as a word: by default bfloat16 on GPU and TPU, float32 on CPU. Parameters stay
+                float32.
+            exchange: how layers on different devices see each other's keys: "gather", or "ring", whose memory does not grow with layers.
             on_warning: told what is in doubt, in one line each.
 
         Raises:
             WeightsError: something is missing, damaged, or not of this model; the message says the likely cause, and `all_keys` lists all
                 that does not fit.
+            PlaceError: the mesh cannot be made of the devices that are there.
         """
+        place = make_place(mesh, dtype, exchange)
         config, params, text = load_model(
             find_model(source),
             layer_decoder=None if layer_decoder is None else Path(layer_decoder),
@@ -88,7 +101,8 @@ class DreamLayer(Model):
             config=config,
             on_warning=on_warning,
         )
-        return cls(config=config, params=params, tokenizer=text)
+        params = params if place.mesh is None else jax.device_put(params, place.of_parameters(params))
+        return cls(config=config, params=params, tokenizer=text, place=place)
 
     def with_lora(self, file: File, strength: float = 1.0, *, on_warning: Callable[[str], None] = warnings.warn) -> DreamLayer:
         """A new model with a LoRA merged in; this one stays as it is, and shares every array that the LoRA does not change.

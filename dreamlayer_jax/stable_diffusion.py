@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import flax.struct
 import jax
@@ -41,27 +42,27 @@ def encode_prompt(model: Model, prompts: Sequence[str]) -> Float[Array, "b t d"]
         *words, end = token_ids(model.tokenizer, prompt)
         cut = [*words[: length - 1], end]
         row[: len(cut)] = cut
-    return _encode_ids(model.config, model.params["text_encoder"], ids)
+    return _encode_ids(model.config, model.place.dtype, model.params["text_encoder"], ids)
 
 
 def encode_image(model: Model, rgb: UInt8[np.ndarray, "b H W 3"]) -> Float[Array, "b h w c"]:
     """The mean `latent_scaled` of pictures."""
-    return encode_pictures(model.config, model.params["vae"], jnp.asarray(from_uint8(np.asarray(rgb))))
+    return encode_pictures(model.config, model.params["vae"], jnp.asarray(from_uint8(np.asarray(rgb))), model.place)
 
 
 def decode_latent(model: Model, latent_scaled: Float[Array, "b h w c"]) -> UInt8[np.ndarray, "b H W 3"]:
     """The pictures of latents."""
-    return np.asarray(to_uint8(decode_latents(model.config, model.params["vae"], latent_scaled)))
+    return np.asarray(to_uint8(decode_latents(model.config, model.params["vae"], latent_scaled, model.place)))
 
 
 def decode_layer(model: Model, latent_scaled: Float[Array, "b h w c"], ensembled: bool = False) -> UInt8[np.ndarray, "b H W 4"]:
     """Foregrounds as straight RGBA, by the layer decoder; `ensembled`: the lower median over its eight symmetries, eight times the cost."""
-    return np.asarray(to_uint8(decode_foregrounds(model.config, model.decoders(), latent_scaled, ensembled)))
+    return np.asarray(to_uint8(decode_foregrounds(model.config, model.decoders(), latent_scaled, ensembled, model.place)))
 
 
 def predict_noise(model: Model, z: Float[Array, "b h w c"], t: Int[Array, " b"], context: Float[Array, "b t d"]) -> Float[Array, "b h w c"]:
     """The UNet's prediction (ε, or what `config.schedule.prediction_type` says) for plain pictures at timesteps `t`."""
-    return _predict(model.config, model.params["unet"], z, t, context)
+    return _predict(model.config, model.place.dtype, model.params["unet"], z, t, context)
 
 
 def text_to_image(
@@ -161,23 +162,26 @@ def _sampled(
     run, is_guided = begin(latents, schedule), weight.at(schedule)
     for start, stop in pieces(None, is_guided):
         now = np.float32(weight.weight) if is_guided[start] else None
-        run = _advance(model.config, model.params["unet"], run, context, schedule, now, jax.random.key(seed), start, stop, known)
+        run = _advance(
+            model.config, model.place.dtype, model.params["unet"], run, context, schedule, now, jax.random.key(seed), start, stop, known
+        )
     return run.z
 
 
-@partial(jax.jit, static_argnames=("config",))
-def _encode_ids(config: DreamLayerConfig, params: Params, ids: Array) -> Array:
-    return CLIPTextModel(config.text).apply({"params": params}, ids)
+@partial(jax.jit, static_argnames=("config", "dtype"))
+def _encode_ids(config: DreamLayerConfig, dtype: Any, params: Params, ids: Array) -> Array:
+    return CLIPTextModel(config.text, dtype).apply({"params": params}, ids)
 
 
-@partial(jax.jit, static_argnames=("config",))
-def _predict(config: DreamLayerConfig, params: Params, z: Array, t: Array, context: Array) -> Array:
-    return UNet2DCondition(config.unet).apply({"params": params}, z, t, context).sample
+@partial(jax.jit, static_argnames=("config", "dtype"))
+def _predict(config: DreamLayerConfig, dtype: Any, params: Params, z: Array, t: Array, context: Array) -> Array:
+    return UNet2DCondition(config.unet, dtype=dtype).apply({"params": params}, z, t, context).sample.astype(jnp.float32)
 
 
-@partial(jax.jit, static_argnames=("config",))
+@partial(jax.jit, static_argnames=("config", "dtype"))
 def _advance(
     config: DreamLayerConfig,
+    dtype: Any,
     params: Params,
     run: Run,
     context: Array,
@@ -193,8 +197,8 @@ def _advance(
 
     def network(z: Array, at: Steps, i: Array) -> tuple[Array, None]:
         if weight is None:
-            return _predict(config, params, z, jnp.broadcast_to(at.t, len(z)), context[-len(z) :]), None
-        both = _predict(config, params, jnp.concatenate([z, z]), jnp.broadcast_to(at.t, 2 * len(z)), context)
+            return _predict(config, dtype, params, z, jnp.broadcast_to(at.t, len(z)), context[-len(z) :]), None
+        both = _predict(config, dtype, params, jnp.concatenate([z, z]), jnp.broadcast_to(at.t, 2 * len(z)), context)
         return guided(both, weight), None
 
     def noise(at: Steps) -> Array:

@@ -22,9 +22,9 @@ from dreamlayer_jax.layer_axis import (
     join,
     map_layers,
     own,
+    pad,
     pad_contexts,
-    pad_layers,
-    padded_layers,
+    padded_sizes,
     roles,
     split,
 )
@@ -86,15 +86,16 @@ def test_join_undoes_split(xp) -> None:
 
 def test_a_layer_batch_is_padded_to_as_many_on_every_device_and_the_padding_is_seen_by_none() -> None:
     place = places()["data 2 × layer 2"]
-    assert [padded_layers(layers, place) for layers in (3, 4, 5)] == [4, 4, 6]
-    assert padded_layers(5, Place()) == 5
+    assert [padded_sizes(layers, scenes, place) for layers, scenes in ((3, 1), (4, 2), (5, 3))] == [(4, 2), (4, 2), (6, 4)]
+    assert padded_sizes(5, 3, Place()) == (5, 3)
     words = np.zeros((3, B, 1), bool)
     contexts = LayerContext(role=roles(3), valid=None, prompt=np.zeros((3, B, 1, 2), np.float32), own=words, span=words)
-    padded = pad_contexts(contexts, 4)
-    np.testing.assert_array_equal(padded.valid, [[True, True]] * 3 + [[False, False]])
+    padded = pad_contexts(contexts, 4, B + 1)
+    np.testing.assert_array_equal(padded.valid, [[True] * 3] * 3 + [[False] * 3])
     np.testing.assert_array_equal(padded.role, [Role.BACKGROUND, Role.FOREGROUND, Role.GLOBAL, Role.BACKGROUND])
-    assert pad_contexts(contexts, 3).valid is None
-    np.testing.assert_array_equal(pad_layers(jnp.arange(3), 5), [0, 1, 2, 0, 0])
+    assert padded.prompt.shape == (4, B + 1, 1, 2)
+    assert pad_contexts(contexts, 3, B + 1).valid is None
+    np.testing.assert_array_equal(pad(jnp.arange(6).reshape(2, 3), 3, 4), [[0, 1, 2, 0], [3, 4, 5, 3], [0, 1, 2, 0]])
 
 
 def test_what_a_mesh_cannot_divide_is_refused() -> None:

@@ -51,6 +51,12 @@ class Model:
     """FILE or FILE:STRENGTH: a LoRA's .safetensors file; give the option once for each."""
     prediction: Literal["epsilon", "v"] | None = None
     """What the UNet of a single file predicts, where the file does not say it."""
+    mesh: str | None = None
+    """Devices to divide the work over, such as data=2,layer=4: scenes, and the layers of a scene; -1 is the rest. Or pmap: one a layer."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """What the networks compute in; by default bfloat16 on GPU and TPU, float32 on CPU."""
+    exchange: Literal["gather", "ring"] = "gather"
+    """How layers on different devices see each other's keys; memory for a ring does not grow with the layers."""
     all_keys: tyro.conf.FlagCreatePairsOff[bool] = False
     """Where weights do not fit: list every key, not only the cause."""
 
@@ -75,6 +81,9 @@ class Model:
                 lora=self.strengths(),
                 layer_attention=choose(self.layer_attention, self.compose, len(prompts), to_make),
                 prediction=self.predicted(),
+                mesh=self.mesh,
+                dtype=self.dtype,
+                exchange=self.exchange,
                 on_warning=warn,
             )
         if self.share is not None:
@@ -193,7 +202,8 @@ def numbered(option: str, text: str, form: str, read: Callable[[str], T]) -> tup
 def outside_failures() -> tuple[type[Exception], ...]:
     """What can go wrong outside this program; anything else is a bug and shows its traceback."""
     from dreamlayer_jax.picture import PictureError
+    from dreamlayer_jax.place import PlaceError
     from dreamlayer_jax.prompts import PromptError
     from dreamlayer_jax.weights.files.errors import WeightsError
 
-    return RequestError, PromptError, WeightsError, PictureError, OSError
+    return RequestError, PromptError, WeightsError, PictureError, PlaceError, OSError

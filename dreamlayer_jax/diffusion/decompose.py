@@ -72,9 +72,9 @@ def decompose_layers(
         return generate_layers(config, params, tokens, empty_ids, keys, steps, guidance, **options)
     if steps.sampler != "ddim":
         raise ValueError(f"the sampler is {steps.sampler!r}; a picture is inverted by DDIM's steps, and sampled by them")
-    layers = guidance_contexts(config, params, tokens, empty_ids, Guidance(weight=1.0))
+    layers = guidance_contexts(config, params, tokens, empty_ids, Guidance(weight=1.0), place=place)
     path = invert(config, params["unet"], copies, see_global_only(layers) if masked else layers, steps, place)
-    contexts = guidance_contexts(config, params, tokens, empty_ids, guidance, negative_ids)
+    contexts = guidance_contexts(config, params, tokens, empty_ids, guidance, negative_ids, place)
     given = Given(trajectory=path, mask=mask) if method == "replay" else None
     out = denoise(config, params["unet"], path.states[0], contexts, steps, guidance, given, place=place, keep=keep)
     clean = out.trajectory.clean if given is None else lay(copies, out.trajectory.clean, mask)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.struct
 import jax
@@ -67,14 +68,16 @@ def noised(clean: Float[Array, "l b h w c"], noise: Float[Array, "l b h w c"], s
     return Trajectory(states=jax.vmap(lambda alpha: add_noise(alpha, clean, noise))(alpha), clean=clean)
 
 
-@partial(jax.jit, static_argnames=("config",))
-def _contexts(config: DreamLayerConfig, params: Params, tokens: TokenBatch, empty_ids: Array, negative_ids: Array | None) -> LayerContext:
-    prompted = encode_layers(config, params, tokens.ids, tokens.words, empty_ids, sentence=tokens.sentence)
+@partial(jax.jit, static_argnames=("config", "dtype"))
+def _contexts(
+    config: DreamLayerConfig, params: Params, tokens: TokenBatch, empty_ids: Array, negative_ids: Array | None, dtype: Any
+) -> LayerContext:
+    prompted = encode_layers(config, params, tokens.ids, tokens.words, empty_ids, sentence=tokens.sentence, dtype=dtype)
     if negative_ids is None:
         return prompted
     # Encoded as if it were the empty prompt, the negative one is every layer's, and the whole of the global prompt.
     negative = jnp.broadcast_to(negative_ids, tokens.ids.shape)
-    return doubled(encode_layers(config, params, negative, jnp.zeros_like(tokens.words), negative_ids), prompted)
+    return doubled(encode_layers(config, params, negative, jnp.zeros_like(tokens.words), negative_ids, dtype=dtype), prompted)
 
 
 def guidance_contexts(
@@ -84,6 +87,7 @@ def guidance_contexts(
     empty_ids: Int[Array, " t"],
     guidance: Guidance,
     negative_ids: Int[Array, " t"] | None = None,
+    place: Place = Place(),
 ) -> LayerContext:
     """Contexts of [without prompts, with prompts] along `b`, or, where nothing is guided, of those with prompts alone.
 
@@ -92,7 +96,7 @@ def guidance_contexts(
     """
     needed = {name: params[name] for name in ("text_encoder", "layer_assign")}
     negative = (empty_ids if negative_ids is None else negative_ids) if guidance.is_on else None
-    return _contexts(config, needed, tokens, empty_ids, negative)
+    return _contexts(config, needed, tokens, empty_ids, negative, place.dtype)
 
 
 def guided_prediction(

@@ -72,7 +72,7 @@ def generate_layers(
         piece: the most steps that are handed to the device at a time.
         on_piece: see `OnPiece`.
     """
-    contexts = guidance_contexts(config, params, tokens, empty_ids, guidance, negative_ids)
+    contexts = guidance_contexts(config, params, tokens, empty_ids, guidance, negative_ids, place)
     options = {"size": size, "known": known, "place": place, "keep": keep, "piece": piece, "on_piece": on_piece}
     return generate_from(config, params["unet"], contexts, keys, steps, guidance, **options)
 

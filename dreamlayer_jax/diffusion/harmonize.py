@@ -142,10 +142,10 @@ def _advance(
 
 
 def decode_change(
-    config: DreamLayerConfig, vae_params: Params, clean: Float[Array, "b h w c"], blend: Float[Array, "b h w c"]
+    config: DreamLayerConfig, vae_params: Params, clean: Float[Array, "b h w c"], blend: Float[Array, "b h w c"], place: Place = Place()
 ) -> Float[Array, "b H W 3"]:
     """What harmonisation changed, in pixels: D(ẑ_0) − D(E(B)), `blend` being E(B), B the blend (Eq. 1).
 
     The composite is B plus this. What the autoencoder loses is in both decoded pictures alike, so the layers' own detail stays.
     """
-    return decode_latents(config, vae_params, clean) - decode_latents(config, vae_params, blend)
+    return decode_latents(config, vae_params, clean, place) - decode_latents(config, vae_params, blend, place)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from dreamlayer_jax.config import DreamLayerConfig, LayeredConfig, UNetConfig
-from dreamlayer_jax.layer_axis import AxisNames, LayerContext, map_layers, pad_contexts, pad_layers, padded_layers
+from dreamlayer_jax.layer_axis import AxisNames, LayerContext, map_layers, pad, pad_contexts, padded_sizes
 from dreamlayer_jax.models.params import Params
 from dreamlayer_jax.models.text_encoder import CLIPTextModel
 from dreamlayer_jax.models.unet import UNet2DCondition, UNetOutput
@@ -27,12 +27,16 @@ def encode_layers(
     empty_ids: Int[Array, " t"],
     valid: Bool[Array, "k b"] | None = None,
     sentence: Sentence | None = None,
+    dtype: Any = jnp.float32,
 ) -> LayerContext:
-    """Token ids of the layers' prompts to the `LayerContext` of the layer batch (paper §2). Needs "text_encoder" and "layer_assign"."""
+    """Token ids of the layers' prompts to the `LayerContext` of the layer batch (paper §2). Needs "text_encoder" and "layer_assign".
+
+    `dtype` is that of the text tower's activations; what it gives is float32.
+    """
     k, b, length = ids.shape
     more = jnp.asarray(empty_ids)[None] if sentence is None else jnp.concatenate([sentence.ids, jnp.asarray(empty_ids)[None]])
     flat = jnp.concatenate([jnp.asarray(ids).reshape(k * b, length), more])
-    encoded = CLIPTextModel(config.text).apply({"params": params["text_encoder"]}, flat)
+    encoded = CLIPTextModel(config.text, dtype).apply({"params": params["text_encoder"]}, flat)
     layers = encoded[: k * b].reshape(k, b, length, -1)
     whole = None if sentence is None else (encoded[k * b : -1], sentence.start)
     return layer_contexts(layers, words, encoded[-1], params["layer_assign"]["embedding"], valid, config.layered.prompt_windows, whole)
@@ -58,18 +62,18 @@ def predict(
         z: noisy `latent_scaled`.
         t: 0 … T - 1.
         layers: what each layer is, and its prompt.
-        place: devices and the dtype of activations. Layers that do not divide its mesh are padded, and the padding is seen by none.
+        place: devices and the dtype of activations. Layers and scenes that do not divide its mesh are padded; no layer sees the padding.
         remat: gradient checkpointing.
         guided: False leaves Eq. 9 out of the program, for steps whose t is under T_G.
         maps: whether the context maps are wanted; with neither, nothing of them is computed or exchanged.
     """
-    there = z.shape[0]
-    whole = padded_layers(there, place)
+    there, b = z.shape[:2]
+    sizes = padded_sizes(there, b, place)
     each_t = jnp.broadcast_to(jnp.asarray(t), z.shape[:2])
-    layers = pad_contexts(layers, whole).replace(guided=guided, maps=maps, exchange=place.exchange)
+    layers = pad_contexts(layers, *sizes).replace(guided=guided, maps=maps, exchange=place.exchange)
     mapped = map_layers(_program(config.unet, config.layered, place.dtype, remat), place)
-    out = mapped(unet_params, pad_layers(z, whole), pad_layers(each_t, whole), layers)
-    return jax.tree.map(lambda x: x[:there].astype(jnp.float32), out)
+    out = mapped(unet_params, pad(z, *sizes), pad(each_t, *sizes), layers)
+    return jax.tree.map(lambda x: x[:there, :b].astype(jnp.float32), out)
 
 
 @lru_cache(maxsize=16)

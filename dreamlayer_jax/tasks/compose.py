@@ -123,7 +123,7 @@ def _in_turn(
             maps[i] = made.context_maps[0]
             whole = _layer(made.trajectory, 1) if i in (0, k - 1) else None
     if whole is None:
-        stacked = encode_pictures(config, model.params["vae"], composite(jnp.stack([pictures[i] for i in range(k)])))
+        stacked = encode_pictures(config, model.params["vae"], composite(jnp.stack([pictures[i] for i in range(k)])), model.place)
         whole = noised(stacked[None], layer_noise(_own_keys(keys, k), latent, False), steps[len(steps) - keep :])
     layers = [of_layer[i] for i in range(k)] + [whole]
     trajectory = Trajectory(
@@ -155,7 +155,7 @@ def _one_layer(
     config, guidance, negative = model.config, model.guidance(sampling), model.negative_ids(sampling)
     behind = config.layered.layer_attention.kind == "fg2bg"
     prompts = scenes if behind else [scene[: i + 1] for scene in scenes]
-    contexts = guidance_contexts(config, model.params, model.tokens(*prompts).only(i), model.empty_ids, guidance, negative)
+    contexts = guidance_contexts(config, model.params, model.tokens(*prompts).only(i), model.empty_ids, guidance, negative, model.place)
     if behind or i:
         there = [pictures[j] for j in (range(1, len(scenes[0])) if behind else range(i))]
         grey = jnp.ones_like(there[0]).at[..., :3].set(MID_GREY)
@@ -173,8 +173,8 @@ def _one_layer(
 
 def _decoded(model: Model, latent: Float[Array, "b h w c"], opaque: bool) -> Float[Array, "b H W 4"]:
     if not opaque:
-        return decode_foregrounds(model.config, model.decoders(), latent)
-    rgb = decode_latents(model.config, model.params["vae"], latent)
+        return decode_foregrounds(model.config, model.decoders(), latent, place=model.place)
+    rgb = decode_latents(model.config, model.params["vae"], latent, model.place)
     return jnp.concatenate([rgb, jnp.ones_like(rgb[..., :1])], axis=-1)
 
 

@@ -189,7 +189,7 @@ def _completed(
         pixels=whole_already,
         keep=len(below),
     )
-    decoded = np.asarray(to_uint8(decode_layers(model.config, model.decoders(), made.latents).rgba_straight_01))[:, 0]
+    decoded = np.asarray(to_uint8(decode_layers(model.config, model.decoders(), made.latents, place=model.place).rgba_straight_01))[:, 0]
     is_made = to_make.any(axis=(1, 2))
     whole = [
         part.filled(canvas.take(decoded[i]), made.context_maps[i, 0], opaque=i == 0) if is_made[i] else part for i, part in enumerate(parts)

@@ -19,7 +19,8 @@ Given = Mapping[int, UInt8[np.ndarray, "h w 4"]]
 
 def encode_layers_on_grey(model: Model, rgba: UInt8[np.ndarray, "n H W 4"]) -> Float[np.ndarray, "n h w c"]:
     """`latent_scaled` of layers pasted on mid-grey, as training had them (paper §2)."""
-    return np.asarray(encode_pictures(model.config, model.params["vae"], jnp.asarray(over_grey(from_uint8(rgba)))))
+    pictures = jnp.asarray(over_grey(from_uint8(rgba)))
+    return np.asarray(encode_pictures(model.config, model.params["vae"], pictures, model.place))
 
 
 def known_latents(model: Model, given: Given, k: int, size: tuple[int, int]) -> KnownLatents:

@@ -66,13 +66,13 @@ def harmonized(
     if compose_of(config) == "chain":  # its frames are a layer and the whole picture; several layers become one picture by the plain model
         config = config.without_layer_attention
     layers = from_uint8(jnp.asarray(rgba))
-    blend = encode_pictures(config, model.params["vae"], composite(layers))
+    blend = encode_pictures(config, model.params["vae"], composite(layers), model.place)
     guidance, negative = model.guidance(sampling), model.negative_ids(sampling)
-    contexts = guidance_contexts(config, model.params, model.tokens(*scenes), model.empty_ids, guidance, negative)
+    contexts = guidance_contexts(config, model.params, model.tokens(*scenes), model.empty_ids, guidance, negative, model.place)
     t_h_end = min(window[1], int(steps.t[0]))
     alphas, unet = layers[1:, ..., 3], model.params["unet"]
     fused = harmonize(config, unet, kept, alphas, blend, contexts, steps, guidance, t_h_end, keys, place=model.place)
-    return decode_change(config, model.params["vae"], fused.clean, blend), fused
+    return decode_change(config, model.params["vae"], fused.clean, blend, model.place), fused
 
 
 def changed_blend(rgba: UInt8[np.ndarray, "k *b h w 4"], change: Float[np.ndarray, "*b h w 3"]) -> UInt8[np.ndarray, "*b h w 3"]:

@@ -69,7 +69,7 @@ def image_to_layers(
     size = picture.shape[:2]
     canvas = Canvas(size, (model.config.sample_size,) * 2)
     placed = jnp.asarray(from_uint8(canvas.place(picture)))[None]
-    latent = encode_pictures(model.config, model.params["vae"], placed)
+    latent = encode_pictures(model.config, model.params["vae"], placed, model.place)
     kept_steps = steps.below(model.config.harmonize.start)
     made = decompose_layers(
         model.config,
@@ -88,12 +88,12 @@ def image_to_layers(
     progress = None if on_progress is None else Progress(on_progress, len(steps) + DECODING)
     if progress is not None:
         progress.begun(len(steps), made.latents)
-    decoded = decode_layers(model.config, decoders, made.latents)
+    decoded = decode_layers(model.config, decoders, made.latents, place=model.place)
     if progress is not None:
         progress.begun(len(steps) + DECODING, decoded.rgba_straight_01)
         progress.finish()
     require_finite({UNET: is_finite(made.latents), DECODERS: is_finite(decoded.rgba_straight_01, decoded.global_rgb_01)})
-    through = canvas.take(np.asarray(decode_latents(model.config, model.params["vae"], latent))[0])
+    through = canvas.take(np.asarray(decode_latents(model.config, model.params["vae"], latent, model.place))[0])
     taken = np.stack([canvas.take(pixels) for pixels in np.asarray(decoded.rgba_straight_01)[:, 0]])
     rgba = to_uint8(with_detail(taken, through, from_uint8(picture)))
     maps = foreground_maps(made.context_maps)

@@ -62,7 +62,7 @@ def text_to_layers(
         piece=None if progress is None else max(1, len(steps) // PIECES),
         on_piece=None if progress is None else progress.begun,
     )
-    decoded = decode_layers(model.config, decoders, made.latents)
+    decoded = decode_layers(model.config, decoders, made.latents, place=model.place)
     finite = {UNET: is_finite(made.latents), DECODERS: is_finite(decoded.rgba_straight_01, decoded.global_rgb_01)}
     layers, whole, change = to_uint8(decoded.rgba_straight_01), to_uint8(decoded.global_rgb_01), None
     for number, pixels in given.items():
