@@ -1,4 +1,4 @@
-"""The paper's recipe on a small random Stable Diffusion folder, which diffusers writes, and a data set of a few scenes."""
+"""The paper's recipe on a small random Stable Diffusion folder, which diffusers writes, and a data set made from a few pictures."""
 
 from __future__ import annotations
 
@@ -15,8 +15,14 @@ from flax.traverse_util import flatten_dict
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from data.captions import all_captions
-from data.source import SceneSource
-from data.tfds_builder import build
+from data.from_pictures import run_all
+from data.peel.assemble import AssemblyRules
+from data.peel.filters import FilterRules
+from data.peel.ingest import IngestRules
+from data.peel.oracle import SceneOracles
+from data.peel.peel import PeelSettings
+from data.peel.run import Run
+from data.scenes import compose
 from data.world import shapes_world
 from dreamlayer_jax import DreamLayer
 from dreamlayer_jax.config import sd15
@@ -68,8 +74,16 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six scenes of two and of three layers, larger than the model's pictures."""
-    return build({"train": SceneSource(shapes_world(), range(6), size=24, layers=(2, 3))}, tmp_path_factory.mktemp("data"))
+    """Six pictures taken apart into two and three layers, larger than the model's pictures."""
+    folder, oracles = tmp_path_factory.mktemp("pictures"), SceneOracles()
+    for seed in range(6):
+        oracles.write(compose(shapes_world(), seed, size=40, k=2 + seed % 2), folder)
+    settings = PeelSettings(filters=FilterRules(check_sharpness=False, min_inside_db=0, max_soft=1))
+    work = tmp_path_factory.mktemp("work")
+    run = Run(pictures=folder, work=work, stages=oracles, settings=settings, rules=IngestRules(min_side=40))
+    told = run_all(run, tmp_path_factory.mktemp("data"), AssemblyRules())
+    assert "6 inputs: 6 accepted, 0 rejected, 0 failed" in told
+    return Path(told.removeprefix("wrote ").partition(": ")[0])
 
 
 @pytest.fixture(scope="module")
