@@ -17,8 +17,8 @@ from sample.evaluate.scenes import true_pictures
 def test_an_earlier_report_counts_only_for_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
 
-    def pictures(_model: object, sampling: ablation.Sampling, examples: list) -> list:
-        made.append((sampling.steps, len(examples)))
+    def pictures(_model: object, making: ablation.Making, examples: list) -> list:
+        made.append((making.sampling.steps, len(examples)))
         true = [true_pictures(example) for example in examples]
         return [dataclasses.replace(scene, composite_rgb=scene.global_rgb) for scene in reversed(true)]
 
