@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamlayer_jax.files import new_file
-from sample.evaluate.intervals import Figure, bootstrap
+from sample.evaluate.intervals import Figure, share_interval
 
 
 def figures_of(scenes: Iterable[dict[str, list[float]]]) -> dict[str, Figure]:
@@ -19,7 +19,7 @@ def figures_of(scenes: Iterable[dict[str, list[float]]]) -> dict[str, Figure]:
         for name, figures in scene.items():
             if figures:
                 values.setdefault(name, []).append(figures)
-    return {name: dict(zip(("mean", "low", "high"), bootstrap(each), strict=True)) for name, each in values.items()}
+    return {name: dict(zip(("mean", "low", "high"), share_interval(each), strict=True)) for name, each in values.items()}
 
 
 def write_report(options: Any, summary: dict[str, Any], out: Path | None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
 
 from dreamlayer_jax.export.scene_folder import read_scene, write_scene
 from dreamlayer_jax.files import new_folder
@@ -17,12 +16,12 @@ class LayeredImage(Scene):
     """A scene of k layers (paper §1), far to near, with the global picture, the context maps and what later edits start from."""
 
     @classmethod
-    def of(cls, scene: Scene) -> Self:
+    def of(cls, scene: Scene) -> LayeredImage:
         """The same scene; nothing is copied."""
         return cls(**{field.name: getattr(scene, field.name) for field in dataclasses.fields(scene)})
 
     @classmethod
-    def load(cls, folder: str | Path, on_warning: Callable[[str], None] = lambda _: None) -> Self:
+    def load(cls, folder: str | Path, on_warning: Callable[[str], None] = lambda _: None) -> LayeredImage:
         """Reads what `save` wrote. Raises `FileNotFoundError` or `ValueError` naming the file that is missing or damaged.
 
         `on_warning` is told of a foreground that an editor saved without alpha.

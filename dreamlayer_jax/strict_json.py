@@ -53,7 +53,7 @@ def from_tree(tree: Mapping[str, Any], kind: type[T], source: str) -> T:
 
 
 @functools.cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
+def _adapter(kind: type) -> TypeAdapter:
     return TypeAdapter(kind)
 
 

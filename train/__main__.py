@@ -1,6 +1,6 @@
 """`python -m train --config pocket --workdir runs/pocket`: trains the stages in order, going on from where the workdir is.
 
-`python -m train export --workdir runs/pocket --stage diffusion` writes the parameters of a run that is still going;
+`python -m train export --workdir runs/pocket --stages diffusion` writes the parameters of a run that is still going;
 `python -m train ship --workdir runs/pocket --out DIR` joins the exported stages into a model folder.
 """
 

@@ -31,7 +31,8 @@ TEXT = """\
 
 Written by
 `python -m benchmarks.ablation --workdir runs/pocket --count {made[count]} --window-count {window_count}`.
-95% bootstrap intervals over scenes; the metrics are defined in `README.md`, Fréchet distances are of the probe's features.
+95% intervals over scenes (bootstrap; Clopper and Pearson's for shares of none or all); the
+metrics are defined in `README.md`, Fréchet distances are of the probe's features.
 
 ## The parts (the paper's Table 3)
 

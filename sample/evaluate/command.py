@@ -47,7 +47,8 @@ class Evaluate:
     """A folder with a CLIP model of transformers: CLIP scores, and its features for the Fréchet distance instead of the probe's.
     Needs PyTorch."""
     features: Path | None = None
-    """A folder with a vision model of transformers, such as DINOv2, or of timm (Inception v3), for the Fréchet distance. Needs PyTorch."""
+    """A folder with a vision model of transformers, such as DINOv2, or of timm, for the Fréchet distance. Needs PyTorch. No such distance
+    compares with published FIDs: those take an Inception v3 network of their own, not timm's."""
     probe: Path | None = None
     """The folder of another probe than the one that comes with the program."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False

@@ -1,4 +1,4 @@
-"""From scenes' values to figures with 95% bootstrap intervals, over all scenes and for each k."""
+"""From scenes' values to figures with 95% intervals, over all scenes and for each k: bootstrap, or exact for shares of none or all."""
 
 from __future__ import annotations
 
@@ -39,6 +39,19 @@ def bootstrap(values: Sequence[Sequence[float]], draws: int = 2000, seed: int = 
     means = sums[drawn].sum(1) / counts[drawn].sum(1)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(sums.sum() / counts.sum()), float(low), float(high)
+
+
+def share_interval(values: Sequence[Sequence[float]]) -> tuple[float, float, float]:
+    """As `bootstrap`, of values in [0, 1]; where all of them are 0, or all are 1, the 95% interval of Clopper and Pearson.
+
+    No resampling of scenes without a failure finds one, and yet the next scene may fail: none in n scenes is a share of at most
+    1 - 0.025^(1/n). Scenes are counted, not their objects, which are not independent.
+    """
+    mean, low, high = bootstrap(values)
+    if low == high == mean and mean in (0, 1):
+        likely = 0.025 ** (1 / sum(len(scene) > 0 for scene in values))
+        return (mean, likely, 1.0) if mean == 1 else (mean, 0.0, 1 - likely)
+    return mean, low, high
 
 
 def bootstrap_frechet(
@@ -96,7 +109,7 @@ def summarize(scored: Sequence[SceneScores]) -> dict[str, Any]:
         for name, metric in METRICS.items():
             values = [scored[n].values.get(name, []) for n in numbers]
             if any(values):
-                summary[group][name] = as_figure(bootstrap(values), 100 if metric.share else 1)
+                summary[group][name] = as_figure(share_interval(values), 100) if metric.share else as_figure(bootstrap(values))
     return summary
 
 

@@ -18,10 +18,10 @@ FILES = (LISTING, "report.md", "sheet.png")
 NONE = "–"
 
 NOTES = """\
-Every figure has its 95% bootstrap interval over scenes in brackets; “–” is no value. `all` is every scene, k counts layers, background
-included. Fréchet distances are of {features}; the global picture, the blend and the composite are all compared with the true global
-pictures of the same prompts. Such distances are biased up by few pictures: compare only those of equally many.
-`benchmarks/README.md` defines the other metrics."""
+Every figure has its 95% interval over scenes in brackets (bootstrap; Clopper and Pearson's for shares of none or all); “–” is no value.
+`all` is every scene, k counts layers, background included. Fréchet distances are of {features}; the global picture, the blend and the
+composite are all compared with the true global pictures of the same prompts. Such distances are biased up by few pictures:
+compare only those of equally many. `benchmarks/README.md` defines the other metrics."""
 
 
 def markdown_table(summary: dict[str, Any], metrics: dict[str, Metric]) -> str:

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
-from sample.evaluate.intervals import SceneScores, bootstrap, bootstrap_frechet, bootstrap_frechet_gain, groups_of, summarize
+from sample.evaluate.intervals import (
+    SceneScores,
+    bootstrap,
+    bootstrap_frechet,
+    bootstrap_frechet_gain,
+    groups_of,
+    share_interval,
+    summarize,
+)
 
 
 def test_the_bootstrap_interval_agrees_with_the_normal_one():
@@ -27,6 +36,16 @@ def test_scenes_without_a_value_are_left_out():
     assert bootstrap([[], [1.0, 2.0], [6.0]])[0] == 3
     with pytest.raises(ValueError, match="no scene has a value"):
         bootstrap([[], []])
+
+
+@pytest.mark.parametrize("failed", [0.0, 1.0])
+def test_a_share_of_none_or_all_has_the_exact_interval_of_its_scenes(failed: float) -> None:
+    """SciPy's Clopper-Pearson interval: 200 scenes without a failure are [98.2%, 100%], however many objects each has."""
+    exact = binomtest(round(200 * failed), 200).proportion_ci(method="exact")
+    for objects in (1, 3):
+        mean, low, high = share_interval([[], *[[failed] * objects] * 200])
+        assert (mean, low, high) == (failed, pytest.approx(exact.low), pytest.approx(exact.high))
+    assert share_interval([[1.0], [0.0], [1.0]] * 9) == bootstrap([[1.0], [0.0], [1.0]] * 9)
 
 
 def features(rng: np.random.Generator, scenes: int, shift: float = 0.0) -> list[np.ndarray]:
