@@ -47,10 +47,14 @@ def test_the_ensemble_takes_the_fourth_smallest():
     [
         (CONFIG, (1, 16, 20, 3), (1, 2, 2, 4), "16x20 pixels; both sides must be multiples of 8"),
         (CONFIG, (1, 16, 16, 3), (1, 4, 4, 4), r"latent of \(4, 4\).*must be \(2, 2\)"),
-        (dataclasses.replace(CONFIG, attention=(False,)), (1, 16, 16, 3), (1, 2, 2, 4), "4 blocks and 1 attention flags"),
-        (dataclasses.replace(CONFIG, attention=(True,) * 4), (1, 16, 16, 3), (1, 2, 2, 4), "4 channels do not divide into .* heads of 8"),
     ],
 )
 def test_what_does_not_fit_is_refused(config, picture, latent, message):
     with pytest.raises(ValueError, match=message):
         shapes(config, picture, latent)
+
+
+@pytest.mark.parametrize(("attention", "message"), [((False,), "1 entries for 4 blocks"), ((True,) * 4, "4 channels.* 8")])
+def test_a_configuration_that_does_not_hold_together_is_refused(attention, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(CONFIG, attention=attention)

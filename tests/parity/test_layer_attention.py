@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from safetensors.numpy import save_file
 from torch import nn
 from torch.nn import functional
@@ -245,7 +246,7 @@ def test_each_frames_kernels_are_its_own_and_without_them_it_is_stable_diffusion
 ) -> None:
     """With up = 0 and an exchange that says nothing; then with up of one frame alone."""
     randomise(reference.unet)
-    reference.unet.set_default_attn_processor()
+    reference.unet.set_attn_processor(AttnProcessor())
     quiet = layer_attention_file(UNET, "joint")
     one = {key: value for key, value in quiet.items() if re.search(r"_lora\.1\.up\.", key)}
     quiet |= {key: np.zeros_like(value) for key, value in quiet.items() if ".up." in key or "temporal_o" in key}

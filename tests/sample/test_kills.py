@@ -124,8 +124,9 @@ def test_killed_while_editing(tmp_path: Path, tiny_folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     moments, kills, late = random.Random("edit"), max(1, KILLS // 10), 0
     command = [sys.executable, "-m", "sample", *edit]
+    own_cache = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}  # a killed writer spoils the one that tests share
     for _ in range(kills):
-        program = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        program = subprocess.Popen(command, cwd=REPOSITORY, env=own_cache, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         while program.poll() is None and not any(path.name.startswith(".out.") for path in tmp_path.iterdir()):
             time.sleep(0.001)
         try:

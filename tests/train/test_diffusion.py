@@ -57,7 +57,7 @@ def test_eq_8_is_the_weighted_sum_and_dropped_prompts_have_no_maps(stage: Diffus
 def test_what_is_given_is_clean_at_t_0_and_not_learnt(stage: DiffusionStage, monkeypatch: pytest.MonkeyPatch) -> None:
     batch, seen = next(iter(stage.dataset())), {}
 
-    def zero(config: object, params: object, z: jax.Array, t: jax.Array, layers: object, **_: object) -> UNetOutput:
+    def zero(config: object, params: object, z: jax.Array, t: jax.Array, layers: object, *_: object, **__: object) -> UNetOutput:
         seen.update(z=np.asarray(z), t=np.asarray(t))
         return UNetOutput(jnp.zeros_like(z), None)
 
