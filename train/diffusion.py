@@ -57,6 +57,7 @@ class DiffusionStage(Stage):
     start: the parameters that training starts from; random without it.
     learns: everything; "paper", what DreamLayer trains (§2: both K/V sets, layer-assign embeddings, context-aware layers), whose export has
         a folder `trained/` for `from_pretrained`; "attention", that and every other parameter of the attentions, the text tower's too.
+    place: devices and the dtype of the UNet's activations; one device and `compute` if not given.
     compute: dtype of the UNet's activations; its parameters, and those of the optimizer and the average, are float32.
     remat: gradient checkpointing; the backward pass keeps the inputs of the UNet's parts only and computes the rest again.
         On a CPU the compiled program saves nothing by it.
@@ -75,6 +76,7 @@ class DiffusionStage(Stage):
     images_per_batch: int = 64
     scenes_per_batch: int | None = None
     compute: Literal["float32", "bfloat16"] = "float32"
+    place: Place | None = None
     remat: bool = False
     seed: int = 0
     losses: LossConfig = LossConfig()
@@ -122,7 +124,7 @@ class DiffusionStage(Stage):
         z = jnp.where(given[..., None, None, None], clean, jax.vmap(partial(add_noise, alpha))(clean, noise))
         wanted = jax.vmap(partial(target, config.schedule.prediction_type, alpha))(clean, noise)
         seen_t = jnp.where(given, 0, t[None])
-        out = predict(config, params["unet"], z, seen_t, layers, Place(dtype=self.compute), remat=self.remat)
+        out = predict(config, params["unet"], z, seen_t, layers, self.place or Place(dtype=self.compute), remat=self.remat)
         weight = noise_weight(config.schedule.prediction_type, losses.weighting, alpha)
         parts = {"noise": noise_loss(out.sample, wanted, weight, ~given)}
         total = losses.noise * parts["noise"]

@@ -57,9 +57,8 @@ def training(config: DreamLayerConfig, place: Place, scenes: int, layers: int) -
         optimizer_config=recipe.optimizer,
     )
     trainable, frozen = split(param_shapes(config, ("unet", "text_encoder", "layer_assign")), is_trained)
-    frozen = _lying(jax.eval_shape(stage.resident, frozen), place)
-    single = dataclasses.replace(place, mesh=None)
-    state = _lying(jax.eval_shape(lambda params: create(params, stage.optimizer(), 0, single), trainable), place)
+    frozen = _lying(_in_dtype(frozen, place.dtype), place)
+    state = _lying(jax.eval_shape(lambda params: create(params, stage.optimizer(), 0), trainable), place)
     latent, k, tokens = config.sample_size // config.vae.downscale, layers - 1, config.text.max_position_embeddings
     batch = {
         "latents": jax.ShapeDtypeStruct((scenes, layers, latent, latent, config.vae.latent_channels), jnp.float32),
@@ -92,8 +91,13 @@ def sampling(config: DreamLayerConfig, place: Place, scenes: int, layers: int, g
     arguments = (z, jax.ShapeDtypeStruct((), jnp.int32), contexts.replace(role=jax.ShapeDtypeStruct((layers,), jnp.int32)))
     arguments = jax.tree.map(lambda x: _at(x, place.replicated), arguments)
     params = param_shapes(config, ("unet",))["unet"]
-    params = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, place.dtype if x.ndim > 1 else x.dtype), params)
+    params = _in_dtype(params, place.dtype)
     return Program(step, (_lying(params, place), *arguments), out_shardings=place.replicated)
+
+
+def _in_dtype(tree: Any, dtype: Any) -> Any:
+    """Kernels as they may be kept where they do not learn: in the dtype that is computed in."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype if x.ndim > 1 else x.dtype), tree)
 
 
 def _lying(tree: Any, place: Place) -> Any:
