@@ -119,6 +119,7 @@ class Generate:
             to_make = set(range(1 + len(foregrounds))) - set(given)
             model = self.model.load((background, *foregrounds), to_make=to_make)
             size = (self.height or model.config.sample_size, self.width or model.config.sample_size)
+            model.decoders()  # before the size, which a model without a layer decoder may not even have
             check_size(model.config, size)
             for number, pixels in given.items():
                 check_given_size(self._given_files()[number], pixels, size)

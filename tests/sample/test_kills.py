@@ -112,7 +112,7 @@ def test_killed_while_writing(tmp_path: Path, what: str, name: str, check: Calla
     )
 
 
-def test_killed_while_editing(tmp_path: Path, tiny_folder: Path) -> None:
+def test_killed_while_editing(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> None:
     """The whole command, killed at any moment of its last part: the scene that it replaces is whole, old or new."""
     from dreamlayer_jax.cli.main import main
 
@@ -124,7 +124,8 @@ def test_killed_while_editing(tmp_path: Path, tiny_folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     moments, kills, late = random.Random("edit"), max(1, KILLS // 10), 0
     command = [sys.executable, "-m", "sample", *edit]
-    own_cache = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}  # a killed writer spoils the one that tests share
+    # A killed writer spoils the cache that tests share.
+    own_cache = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled"))}
     for _ in range(kills):
         program = subprocess.Popen(command, cwd=REPOSITORY, env=own_cache, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         while program.poll() is None and not any(path.name.startswith(".out.") for path in tmp_path.iterdir()):

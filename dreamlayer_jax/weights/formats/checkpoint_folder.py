@@ -27,7 +27,7 @@ from dreamlayer_jax.weights.files.convert import Fit, fit, from_params, load_saf
 from dreamlayer_jax.weights.files.errors import WeightsError
 from dreamlayer_jax.weights.files.tensor_files import write_tensors
 from dreamlayer_jax.weights.formats.config_json import read_config, write_config
-from dreamlayer_jax.weights.formats.manifest import check_folder, checked_folder
+from dreamlayer_jax.weights.formats.manifest import check_folder, checked_folder, listed_sums
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
@@ -81,6 +81,7 @@ def load_pretrained(folder: Path, put: Callable[[np.ndarray], Any] = jax.device_
 
 def open_pretrained(folder: Path) -> tuple[DreamLayerConfig, Fit]:
     """Configuration of a model folder, and how its parameters meet it; reads no tensor, so checks no sum. Raises `WeightsError`."""
+    listed_sums(folder, KIND)
     config = read_folder_config(folder)
     tensors = load_safetensors(folder / WEIGHTS)
     networks = [name for name in networks_of(config) if name != "layer_decoder" or any(key.startswith("layer_decoder.") for key in tensors)]

@@ -42,6 +42,13 @@ def checked_folder(folder: Path, kind: str) -> Iterator[Path]:
 
 def check_folder(folder: Path, kind: str) -> None:
     """Raises `WeightsError` unless the manifest says this format and `kind`, and lists every file there is, each with its checksum."""
+    for path, expected in listed_sums(folder, kind).items():
+        if _sha256(path) != expected:
+            raise WeightsError(f"{path} is damaged: its checksum is not the manifest's; copy the model again")
+
+
+def listed_sums(folder: Path, kind: str) -> dict[Path, str]:
+    """The checksum that the manifest gives each file; reads the manifest alone. Raises `WeightsError` as `check_folder`, but for sums."""
     path = folder / MANIFEST
     try:
         manifest = read_json(path, Manifest, unknown="ignore")
@@ -62,11 +69,10 @@ def check_folder(folder: Path, kind: str) -> None:
         raise WeightsError(
             f"{folder} holds what its {MANIFEST} does not list ({', '.join(unlisted[:3])}): take it out, or copy the model again"
         )
-    for name, expected in manifest.sha256.items():
-        if not listed[name].is_file():
+    for name, path in listed.items():
+        if not path.is_file():
             raise WeightsError(f"{folder / name} is missing; copy the model again")
-        if _sha256(listed[name]) != expected:
-            raise WeightsError(f"{folder / name} is damaged: its checksum is not the manifest's; copy the model again")
+    return {folder / name: manifest.sha256[name] for name in listed}
 
 
 def _files(folder: Path) -> list[str]:
