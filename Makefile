@@ -7,6 +7,7 @@
 # make fuzz     100,000 damaged pictures, scenes, models, sentences and command lines: an hour or so
 # make tpu      the paper's training and sampling steps compiled for TPU pods, without a TPU: an hour and more
 # make test-tpu the small version of it, a test: two minutes
+# make processes  a training of two processes, one of them killed: as on one machine, minutes
 # make lint     ruff alone: rules and format
 #
 # Each makes .venv for itself, and again when setup.cfg changes. Needs Python 3.11+, make and git.
@@ -21,7 +22,7 @@ CORE := tests/test_imports.py tests/test_layer_axis.py tests/diffusion/test_pred
     tests/weights/formats/test_orbax_folder.py tests/weights/formats/test_trained.py tests/export/test_psd.py tests/export/test_openraster.py \
     tests/train/test_loop.py::test_what_a_run_starts_from_is_still_its_owners_afterwards tests/test_wheel.py
 
-.PHONY: sample test test-oldest test-optimized parity kills fuzz tpu test-tpu lint clean
+.PHONY: sample test test-oldest test-optimized parity kills fuzz tpu test-tpu processes lint clean
 
 sample: $(VENV)/.ready-sample
 	$(BIN)/python -m sample generate --background "a sandy beach" --foreground "a red apple" --foreground "a dog" \
@@ -54,6 +55,9 @@ tpu: $(VENV)/.ready-tpu
 
 test-tpu: $(VENV)/.ready-tpu
 	$(WITH_TPU) $(BIN)/python -m pytest tests/benchmarks/test_pod.py
+
+processes: $(VENV)/.ready-test
+	$(BIN)/python -m pytest -m slow tests/train
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .

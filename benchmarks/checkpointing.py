@@ -22,6 +22,7 @@ from dreamlayer_jax.config import sd15
 from dreamlayer_jax.models.init import param_shapes
 from dreamlayer_jax.models.layered import is_trained
 from dreamlayer_jax.pipeline import DreamLayer
+from dreamlayer_jax.place import make_place
 from train.configs.paper import PaperTraining
 from train.diffusion import DiffusionStage
 from train.stage import Batch, Params
@@ -60,7 +61,7 @@ def main(options: Checkpointing) -> None:
             vae_params={},
             steps=1,
             learns="paper",
-            compute=recipe.compute,
+            place=make_place(dtype=recipe.dtype),
             remat=remat,
             losses=recipe.losses,
             optimizer_config=recipe.optimizer,

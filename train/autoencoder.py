@@ -22,7 +22,9 @@ from jaxtyping import Array, Float, UInt8
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.models.init import init_params
 from dreamlayer_jax.models.vae import AutoencoderKL
+from dreamlayer_jax.place import Place
 from dreamlayer_jax.weights.formats.config_json import write_config
+from train.batches import Part, batched
 from train.images import ImageSource, layer_images
 from train.optimizer import OptimizerConfig, make_optimizer
 from train.scene_cache import SceneSet, open_scene_cache
@@ -44,6 +46,8 @@ class Autoencoder(Stage):
     kl_weight: float = 3e-4
     edge_weight: float = 0.5
     optimizer_config: OptimizerConfig = OptimizerConfig()
+    place: Place = Place()
+    draws_all: ClassVar[bool] = True
 
     def init(self, rng: jax.Array) -> Params:
         return jax.jit(partial(init_params, self.model, networks=("vae",)))(rng)
@@ -67,9 +71,9 @@ class Autoencoder(Stage):
     def optimizer(self) -> optax.GradientTransformation:
         return make_optimizer(self.optimizer_config, self.steps)
 
-    def dataset(self) -> grain.IterDataset:
+    def dataset(self, part: Part = Part()) -> grain.IterDataset:
         source = ImageSource(open_scene_cache(self.scenes, self.workdir / "scenes"))
-        return grain.MapDataset.source(source).shuffle(seed=0).repeat().batch(self.batch_size).to_iter_dataset()
+        return batched(grain.MapDataset.source(source).shuffle(seed=0).repeat(), self.batch_size, part).to_iter_dataset()
 
     def picture_batch(self) -> Batch:
         """Three scenes of each shard: (n, H, W, 3) uint8."""

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from einops import rearrange
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import NamedSharding
 
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.decode import decode_latents
@@ -32,6 +34,7 @@ from dreamlayer_jax.models.layered import is_attention, is_trained
 from dreamlayer_jax.place import Place
 from dreamlayer_jax.prompts import tokenize
 from dreamlayer_jax.weights.formats.trained import save_trained
+from train.batches import Part, batched
 from train.given import GivenShares, draw_given
 from train.latents import EncodedScenes
 from train.optimizer import OptimizerConfig, make_optimizer
@@ -57,8 +60,8 @@ class DiffusionStage(Stage):
     start: the parameters that training starts from; random without it.
     learns: everything; "paper", what DreamLayer trains (§2: both K/V sets, layer-assign embeddings, context-aware layers), whose export has
         a folder `trained/` for `from_pretrained`; "attention", that and every other parameter of the attentions, the text tower's too.
-    place: devices and the dtype of the UNet's activations; one device and `compute` if not given.
-    compute: dtype of the UNet's activations; its parameters, and those of the optimizer and the average, are float32.
+    place: devices, and the dtype of activations; what learns, the optimizer's state and the average are float32. On a mesh a batch has as
+        many scenes as the axis "data" divides, at most those asked for.
     remat: gradient checkpointing; the backward pass keeps the inputs of the UNet's parts only and computes the rest again.
         On a CPU the compiled program saves nothing by it.
     """
@@ -75,8 +78,7 @@ class DiffusionStage(Stage):
     ema_decay: float = 0.999
     images_per_batch: int = 64
     scenes_per_batch: int | None = None
-    compute: Literal["float32", "bfloat16"] = "float32"
-    place: Place | None = None
+    place: Place = Place()
     remat: bool = False
     seed: int = 0
     losses: LossConfig = LossConfig()
@@ -99,9 +101,29 @@ class DiffusionStage(Stage):
             return True
         return is_trained(path) or (self.learns == "attention" and is_attention(path))
 
-    def without_remat(self) -> DiffusionStage:
+    @property
+    def draws_all(self) -> bool:
+        """Without a start."""
+        return self.start is None
+
+    def without_devices(self) -> DiffusionStage:
         """The same loss, every state kept for the backward pass."""
-        return dataclasses.replace(self, remat=False)
+        return dataclasses.replace(self, remat=False, place=Place(dtype=self.place.dtype))
+
+    @property
+    def batch_sharding(self) -> NamedSharding | None:
+        """Scenes over the axis "data"; the network divides their layers over the other."""
+        return self.place.of_scenes
+
+    def resident(self, frozen: Params) -> Params:
+        """The UNet's kernels in the dtype that it computes in: the same numbers as if they were cast at every step."""
+        if self.place.dtype == jnp.float32:
+            return frozen
+
+        def cast(path: tuple[str, ...], value: Any) -> Any:
+            return value.astype(self.place.dtype) if path[0] == "unet" and path[-1] == "kernel" else value
+
+        return unflatten_dict({path: cast(path, value) for path, value in flatten_dict(frozen).items()})
 
     def loss(self, params: Params, batch: Batch, rng: jax.Array, step: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Eq. 8."""
@@ -124,7 +146,7 @@ class DiffusionStage(Stage):
         z = jnp.where(given[..., None, None, None], clean, jax.vmap(partial(add_noise, alpha))(clean, noise))
         wanted = jax.vmap(partial(target, config.schedule.prediction_type, alpha))(clean, noise)
         seen_t = jnp.where(given, 0, t[None])
-        out = predict(config, params["unet"], z, seen_t, layers, self.place or Place(dtype=self.compute), remat=self.remat)
+        out = predict(config, params["unet"], z, seen_t, layers, self.place, remat=self.remat)
         weight = noise_weight(config.schedule.prediction_type, losses.weighting, alpha)
         parts = {"noise": noise_loss(out.sample, wanted, weight, ~given)}
         total = losses.noise * parts["noise"]
@@ -138,16 +160,20 @@ class DiffusionStage(Stage):
         """As configured."""
         return make_optimizer(self.optimizer_config, self.steps)
 
-    def dataset(self) -> grain.IterDataset:
-        """Batches of one layer count each, mixed in proportion to their scenes."""
-        by_count = [self._batches(k, source) for k, source in sorted(self.sources.items())]
+    def dataset(self, part: Part = Part()) -> grain.IterDataset:
+        """Batches of one layer count each, mixed in proportion to their scenes: the same layer count in all processes."""
+        by_count = [self._batches(k, source, part) for k, source in sorted(self.sources.items())]
         weights = [float(len(source)) / self._scenes_per_batch(k) for k, source in sorted(self.sources.items())]
         return grain.IterDataset.mix(by_count, weights)
 
     def _scenes_per_batch(self, k: int) -> int:
-        return self.scenes_per_batch or max(1, self.images_per_batch // (k + 1))
+        scenes = self.scenes_per_batch or max(1, self.images_per_batch // (k + 1))
+        rows = 1 if self.place.mesh is None else self.place.mesh.shape["data"]
+        if scenes < rows:
+            raise ValueError(f"a batch of {scenes} scenes of {k} layers cannot be divided over data={rows}: give larger batches")
+        return scenes // rows * rows
 
-    def _batches(self, k: int, source: EncodedScenes) -> grain.IterDataset:
+    def _batches(self, k: int, source: EncodedScenes, part: Part) -> grain.IterDataset:
         length = self.config.text.max_position_embeddings
 
         def with_tokens(example: dict[str, Any]) -> Batch:
@@ -155,7 +181,7 @@ class DiffusionStage(Stage):
             return {"latents": example["latents"], "alpha": example["alpha"], "ids": tokens.ids[:, 0], "words": tokens.words[:, 0]}
 
         dataset = grain.MapDataset.source(source).seed(self.seed + k).shuffle().repeat().map(with_tokens)
-        return dataset.batch(self._scenes_per_batch(k), drop_remainder=True).to_iter_dataset(grain.ReadOptions(num_threads=1))
+        return batched(dataset, self._scenes_per_batch(k), part).to_iter_dataset(grain.ReadOptions(num_threads=1))
 
     def picture_batch(self) -> Batch:
         """Tokens of the fixed prompts."""

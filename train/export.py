@@ -1,40 +1,82 @@
-"""Exported parameters: one safetensors file a stage, keys are paths joined by "/"."""
+"""Exported parameters: one safetensors file a stage, keys are paths joined by "/", with a digest of what it holds."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
+from dreamlayer_jax.files import new_file, write_json
+from train.fingerprint import fingerprint
+from train.placing import on_host
+from train.processes import by_first
 from train.stage import Params
 
 FROZEN = "frozen.json"
 
 
 def save_params(path: Path, params: Params, step: int = 0) -> None:
-    """Writes the tree atomically, with the step it was taken at."""
+    """Writes the tree atomically, with the step it was taken at. ValueError if a number is not finite; OSError if it cannot be written."""
     flat = {"/".join(keys): np.ascontiguousarray(value) for keys, value in flatten_dict(jax.device_get(params)).items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + f".{os.getpid()}.partial")
-    save_file(flat, temporary, {"step": str(step)})
-    os.replace(temporary, path)
+    broken = [name for name, value in flat.items() if not np.isfinite(value).all()]
+    if broken:
+        raise ValueError(f"{path} was not written: {len(broken)} of {len(flat)} arrays are not finite, {broken[0]} the first of them")
+    try:
+        with new_file(path, overwrite=True) as fresh:
+            save_file(flat, fresh, {"step": str(step), "digest": _tensors_digest(flat, step)})
+    except SafetensorError as error:
+        raise OSError(f"{path} could not be written ({error}): is the disk full?") from error
+
+
+def load_params(path: Path) -> Params:
+    """The nested tree of numpy arrays that `save_params` wrote. ValueError if the file is damaged."""
+    if not path.is_file():
+        stage = path.parent.name
+        raise FileNotFoundError(f"{path} does not exist: run the stage {stage!r} of this workdir first (python -m train --stages {stage})")
+    facts = _metadata(path)
+    try:
+        flat = load_file(path)
+    except SafetensorError as error:
+        raise _damaged(path, str(error)) from error
+    if facts.get("digest", digest := _tensors_digest(flat, int(facts["step"]))) != digest:
+        raise _damaged(path, "its digest differs from what was written")
+    return unflatten_dict({tuple(key.split("/")): value for key, value in flat.items()})
 
 
 def exported_step(path: Path) -> int:
     """The training step of the parameters in a file that `save_params` wrote."""
-    with safe_open(path, "numpy") as file:
-        return int(file.metadata()["step"])
+    return int(_metadata(path)["step"])
 
 
-def params_digest(params: Params, *facts: Any) -> str:
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, "numpy") as file:
+            facts = file.metadata() or {}
+    except SafetensorError as error:
+        raise _damaged(path, str(error)) from error
+    if set(facts) not in ({"step"}, {"step", "digest"}) or not facts["step"].isdigit():  # there is no digest before release 0.2
+        raise _damaged(path, "it does not say at which step it was written")
+    return facts
+
+
+def _damaged(path: Path, why: str) -> ValueError:
+    stage = path.parent.name
+    return ValueError(f"{path} is damaged ({why}): write it again from the checkpoint (python -m train export --stages {stage})")
+
+
+def _tensors_digest(flat: dict[str, np.ndarray], step: int) -> str:
+    names = sorted(flat)
+    return params_digest([flat[name] for name in names], step, [[name, str(flat[name].dtype), list(flat[name].shape)] for name in names])
+
+
+def params_digest(params: Any, *facts: Any) -> str:
     """A digest of every leaf, and of `facts`, which are of JSON's types."""
     digest = hashlib.sha256(json.dumps(facts).encode())
     for value in jax.tree.leaves(params):
@@ -43,20 +85,25 @@ def params_digest(params: Params, *facts: Any) -> str:
 
 
 def note_frozen(frozen: Params, stage: Path) -> None:
-    """Notes at folder `stage`, at its first start, a digest of what does not learn there; at another, ValueError when these are others."""
+    """Notes at folder `stage`, at its first start, checksums of what does not learn there; at another, ValueError when these are others."""
     path = stage / FROZEN
-    if path.is_file():
-        check_frozen(frozen, stage)
-    elif frozen:
-        temporary = path.with_name(path.name + ".partial")
-        temporary.write_text(json.dumps(params_digest(frozen)))
-        os.replace(temporary, path)
+    if frozen:
+        checksums = fingerprint(frozen).tolist()
+        by_first(lambda: path.is_file() or write_json(path, checksums), "frozen parameters noted")
+    check_frozen(frozen, stage)
 
 
 def check_frozen(frozen: Params, stage: Path) -> None:
     """ValueError when the stage at folder `stage` noted other frozen parameters than these."""
     path = stage / FROZEN
-    if path.is_file() and json.loads(path.read_text()) != params_digest(frozen):
+    if not path.is_file():
+        return
+    try:
+        noted = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): remove it if the model that the stage started from is still the same") from error
+    now = params_digest(on_host(frozen)) if isinstance(noted, str) else fingerprint(frozen).tolist()  # a string before release 0.2
+    if noted != now:
         raise ValueError(
             f"{stage} was trained beside other frozen parameters: the model it started from has changed since. "
             "Give that model back as it was, or use another workdir."
@@ -69,11 +116,3 @@ def lay_over_exported(params: Params, stage: Path) -> Params:
     flat = flatten_dict(params)
     check_frozen(unflatten_dict({path: value for path, value in flat.items() if path not in exported}), stage)
     return unflatten_dict(flat | {path: jax.device_put(value) for path, value in exported.items()})
-
-
-def load_params(path: Path) -> Params:
-    """The nested tree of numpy arrays that `save_params` wrote."""
-    if not path.is_file():
-        stage = path.parent.name
-        raise FileNotFoundError(f"{path} does not exist: run the stage {stage!r} of this workdir first (python -m train --stages {stage})")
-    return unflatten_dict({tuple(key.split("/")): value for key, value in load_file(path).items()})

@@ -1,81 +1,153 @@
-"""Latents of whole scenes, computed once: what the layered diffusion model and the layer decoder learn from.
+"""Scenes as latents, encoded once by a frozen autoencoder: what the layered diffusion model and the layer decoder learn from.
 
-One bucket a layer count, so that a batch has one k. `workdir/latents/`, n scenes a bucket:
+`folder/`, by shard; what is there already is not made again:
 
-    latents_k3.npy   (n, k + 1, h, w, c) float16   latent_scaled: the autoencoder's mean × scaling_factor, background first, global last
-    alpha_k3.npy     (n, k - 1, h, w)    float16   the objects' alpha, averaged over each latent's pixels
-    facts_k3.json    prompts and names (k strings a scene), seeds, and a key that says which scenes and autoencoder they came from
+    00012_latents_k3.npy   (n, k + 1, h, w, c) float16   the autoencoder's means × scaling_factor, background first, global last
+    00012_alpha_k3.npy     (n, k - 1, h, w)    float16   the objects' alpha, averaged over each latent's pixels
+    00012.json             by layer count the scenes' prompts, names, seeds and checksums, and what they were made from: written last
+
+A scene's checksum is looked at whenever it is read: a disk that lies is found before it teaches anything.
 """
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
+import hashlib
 import json
-import os
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import jax
 import numpy as np
 from einops import reduce
 from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
 from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.files import new_file, write_json
+from dreamlayer_jax.prompts import tokenize
 from train.autoencoder import encode_mean
 from train.export import params_digest
 from train.images import layer_images
-from train.scene_cache import CachedShard, SceneSet, open_scene_cache
+from train.journal import say
+from train.processes import wait_for_all
+from train.scene_shards import Scene, SceneShard
 from train.stage import Params
 
 
-def build_latent_cache(
-    model: DreamLayerConfig, vae_params: Params, scene_set: SceneSet, scenes: Path, folder: Path, batch_size: int = 16
-) -> None:
-    """Encodes every scene of the cache at `scenes` into `folder`; buckets that are there already, of the same set and autoencoder, stay.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """The frozen parts that scenes go through: the autoencoder, and the tokenizer that says whether their prompts fit.
 
-    model: its `vae.scaling_factor` is the one that latents are multiplied by.
+    config: its `vae.scaling_factor` is the one that latents are multiplied by.
+    """
+
+    config: DreamLayerConfig
+    vae_params: Params
+    tokenizer: Any
+    batch_size: int = 16
+
+    def key(self) -> str:
+        """A digest of the autoencoder, configuration and weights."""
+        return params_digest(self.vae_params, dataclasses.asdict(self.config.vae))
+
+    def __call__(self, scenes: list[Scene]) -> tuple[np.ndarray, np.ndarray]:
+        """Latents (n, k + 1, h, w, c) and alphas (n, k - 1, h, w), float16, of at most `batch_size` scenes of one k.
+
+        Raises PromptError if the prompts of a scene are longer than the text tower takes.
+        """
+        rgba, global_rgb = (np.stack([scene[key] for scene in scenes]) for key in ("rgba", "global"))
+        rows, text = zip(*(scene["prompts"] for scene in scenes), strict=True), self.config.text
+        tokenize(self.tokenizer, list(rows), text.max_position_embeddings, self.config.layered.prompt_windows)
+        latents = encode_scenes(self.config, self.vae_params, layer_images(rgba, global_rgb), self.batch_size)
+        return latents.astype(np.float16), latent_alpha(rgba[:, 1:, ..., 3], self.config.vae.downscale).astype(np.float16)
+
+
+def build_latents(encoder: Encoder, shards: Sequence[SceneShard], folder: Path, renew: bool = False) -> None:
+    """Encodes the shards that `folder` does not hold yet; each of several processes its part.
+
+    Raises ValueError if `folder` holds other scenes' latents, or another autoencoder's; with `renew` those are encoded anew.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    key = latent_key(model, vae_params, dataclasses.asdict(scene_set))
-    shards = open_scene_cache(scene_set, scenes)
-    buckets = {k: [shard for shard in shards if shard.k == k] for k in sorted({shard.k for shard in shards})}
-    for k, members in buckets.items():
-        facts = folder / f"facts_k{k}.json"
-        if not (facts.is_file() and json.loads(facts.read_text())["key"] == key):
-            facts.unlink(missing_ok=True)  # the arrays below are about to change
-            _encode_bucket(model, vae_params, k, members, folder, key, batch_size)
+    key = encoder.key()
+    numbers = range(jax.process_index(), len(shards), jax.process_count())
+    with tqdm(total=sum(shards[number].count for number in numbers), desc="latents", unit="scene", mininterval=2) as bar:
+        for number in numbers:
+            made_from = [key, shards[number].facts]
+            found = _read_facts(folder, number)
+            if found is None or found["made_from"] != made_from:
+                if found is not None and not renew:
+                    raise ValueError(f"{folder} holds latents of another data set, size or autoencoder: remove it or use another workdir")
+                _facts_path(folder, number).unlink(missing_ok=True)  # the arrays below are about to change
+                _encode_shard(encoder, shards[number].scenes(), folder, number, made_from, bar)
+            else:
+                bar.update(shards[number].count)
+    wait_for_all("latents encoded")
 
 
-def latent_key(model: DreamLayerConfig, vae_params: Params, scenes: Any) -> str:
-    """A digest of the autoencoder, configuration and weights, and of what says (in JSON's types) which scenes went through it."""
-    return params_digest(vae_params, dataclasses.asdict(model.vae), scenes)
+def _encode_shard(encoder: Encoder, scenes: Iterable[Scene], folder: Path, number: int, made_from: Any, bar: tqdm) -> None:
+    waiting: dict[int, list[Scene]] = defaultdict(list)
+    arrays: dict[int, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
+    facts: dict[int, dict[str, list[Any]]] = defaultdict(lambda: {"prompts": [], "names": [], "seeds": [], "checksums": []})
+
+    def encode(k: int) -> None:
+        done, waiting[k] = waiting[k], []
+        latents, alpha = encoder(done)
+        arrays[k].append((latents, alpha))
+        facts[k]["checksums"] += [_checksum(*scene) for scene in zip(latents, alpha, strict=True)]
+        for name, key in (("prompts", "prompts"), ("names", "names"), ("seeds", "seed")):
+            facts[k][name] += [scene[key] for scene in done]
+        bar.update(len(done))
+
+    for scene in scenes:
+        k = len(scene["prompts"])
+        waiting[k].append(scene)
+        if len(waiting[k]) == encoder.batch_size:
+            encode(k)
+    for k in [k for k, rest in waiting.items() if rest]:
+        encode(k)
+    for k, parts in arrays.items():
+        for name, batches in zip(("latents", "alpha"), zip(*parts, strict=True), strict=True):
+            with new_file(_array_path(folder, number, name, k), overwrite=True) as path:
+                np.save(path, np.concatenate(batches))
+    content = {"made_from": made_from, "scenes": {str(k): lists for k, lists in sorted(facts.items())}}
+    write_json(_facts_path(folder, number), {**content, "digest": _digest(content)}, indent=None)
 
 
-def _encode_bucket(
-    model: DreamLayerConfig, vae_params: Params, k: int, shards: list[CachedShard], folder: Path, key: str, batch_size: int
-) -> None:
-    count = sum(len(shard.rgba) for shard in shards)
-    side = shards[0].rgba.shape[2] // model.vae.downscale
-    partial = {name: folder / f"{name}_k{k}.npy.partial" for name in ("latents", "alpha")}
-    shapes = {"latents": (count, k + 1, side, side, model.vae.latent_channels), "alpha": (count, k - 1, side, side)}
-    arrays = {name: np.lib.format.open_memmap(path, "w+", np.float16, shapes[name]) for name, path in partial.items()}
-    position = 0
-    with tqdm(total=count, desc=f"latents k={k}", unit="scene", mininterval=2) as bar:
-        for shard in shards:
-            for start in range(0, len(shard.rgba), batch_size):
-                rgba, global_rgb = shard.rgba[start : start + batch_size], shard.global_rgb[start : start + batch_size]
-                end = position + len(rgba)
-                arrays["latents"][position:end] = encode_scenes(model, vae_params, layer_images(rgba, global_rgb), batch_size)
-                arrays["alpha"][position:end] = latent_alpha(rgba[:, 1:, ..., 3], model.vae.downscale)
-                bar.update(end - position)
-                position = end
-    for name, path in partial.items():
-        arrays[name].flush()
-        os.replace(path, folder / f"{name}_k{k}.npy")
-    lists = {field: [item for shard in shards for item in getattr(shard, field)] for field in ("seeds", "prompts", "names")}
-    temporary = folder / f"facts_k{k}.json.partial"
-    temporary.write_text(json.dumps({"key": key, **lists}))
-    os.replace(temporary, folder / f"facts_k{k}.json")
+def _facts_path(folder: Path, number: int) -> Path:
+    return folder / f"{number:05d}.json"
+
+
+def _array_path(folder: Path, number: int, name: str, k: int) -> Path:
+    return folder / f"{number:05d}_{name}_k{k}.npy"
+
+
+def _read_facts(folder: Path, number: int) -> dict[str, Any] | None:
+    """What was written about a shard; None where nothing is, or what is there is damaged."""
+    path = _facts_path(folder, number)
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        if tree.pop("digest") != _digest(tree):
+            raise ValueError("its digest differs from what was written")
+        return tree
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        say(f"{path} is damaged ({error}): its scenes are encoded again")
+        return None
+
+
+def _digest(tree: Any) -> str:
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+
+
+def _checksum(latents: np.ndarray, alpha: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(alpha), zlib.crc32(np.ascontiguousarray(latents)))
 
 
 def encode_scenes(model: DreamLayerConfig, vae_params: Params, images: np.ndarray, batch_size: int) -> np.ndarray:
@@ -90,39 +162,61 @@ def latent_alpha(alpha: UInt8[np.ndarray, "n l H W"], downscale: int) -> Float[n
     return reduce(alpha.astype(np.float32) / 255, "n l (h y) (w x) -> n l h w", "mean", y=downscale, x=downscale)
 
 
-class EncodedScenes(Protocol):
-    """Scenes of one layer count k as the diffusion stage reads them: item -> latents, alpha and prompts, as `LatentSource` gives them."""
+class EncodedScenes:
+    """Scenes of k layers, random access for Grain: item -> latents (k+1, h, w, c) and alpha (k-1, h, w) float16, prompts (k strings)."""
 
-    def __len__(self) -> int: ...
+    def __init__(self, folder: Path, k: int, facts: dict[int, dict[str, Any]]) -> None:
+        self.k, self._folder = k, folder
+        self._shards = [(number, lists) for number, found in facts.items() if (lists := found["scenes"].get(str(k)))]
+        self._ends = list(accumulate(len(lists["prompts"]) for _, lists in self._shards))
+        self._arrays = [tuple(self._open(number, name) for name in ("latents", "alpha")) for number, _ in self._shards]
 
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    def _open(self, number: int, name: str) -> np.ndarray:
+        path = _array_path(self._folder, number, name, self.k)
+        try:
+            return np.load(path, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise self._damaged(path, number, str(error)) from error
 
+    @property
+    def seeds(self) -> list[int]:
+        """The scenes' own numbers, in order."""
+        return [seed for _, lists in self._shards for seed in lists["seeds"]]
 
-class LatentSource:
-    """One bucket, random access for Grain: item -> latents (k+1, h, w, c) float16, alpha (k-1, h, w) float16, prompts (k strings)."""
-
-    def __init__(self, folder: Path, k: int) -> None:
-        facts = folder / f"facts_k{k}.json"
-        if not facts.is_file():
-            raise FileNotFoundError(f"{facts} is missing: encode the scenes first (`python -m train --stages diffusion` begins with it)")
-        self.k = k
-        self.latents = np.load(folder / f"latents_k{k}.npy", mmap_mode="r")
-        self.alpha = np.load(folder / f"alpha_k{k}.npy", mmap_mode="r")
-        lists = json.loads(facts.read_text())
-        self.prompts = [tuple(prompts) for prompts in lists["prompts"]]
-        self.names = [tuple(names) for names in lists["names"]]
-        self.seeds: list[int] = lists["seeds"]
+    @property
+    def names(self) -> list[tuple[str, ...]]:
+        """The layers' names, in order."""
+        return [tuple(names) for _, lists in self._shards for names in lists["names"]]
 
     def __len__(self) -> int:
-        return len(self.latents)
+        return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"latents": np.asarray(self.latents[index]), "alpha": np.asarray(self.alpha[index]), "prompts": self.prompts[index]}
+        """ValueError if what is read is not what was written."""
+        shard = bisect.bisect_right(self._ends, index)
+        scene = index - (self._ends[shard - 1] if shard else 0)
+        number, lists = self._shards[shard]
+        latents, alpha = (np.array(array[scene]) for array in self._arrays[shard])
+        if _checksum(latents, alpha) != lists["checksums"][scene]:
+            raise self._damaged(_array_path(self._folder, number, "latents", self.k), number, f"scene {scene} is not what was written")
+        return {"latents": latents, "alpha": alpha, "prompts": tuple(lists["prompts"][scene])}
+
+    def _damaged(self, path: Path, number: int, why: str) -> ValueError:
+        remedy = f"remove {_facts_path(self._folder, number).name} beside it and run the same command again, which encodes that shard anew"
+        return ValueError(f"{path}, or its checksum, is damaged ({why}): {remedy}")
 
 
-def open_latents(folder: Path) -> dict[int, LatentSource]:
-    """Every bucket in `folder`, by k."""
-    counts = sorted(int(path.stem.removeprefix("facts_k")) for path in folder.glob("facts_k*.json"))
-    if not counts:
-        raise FileNotFoundError(f"no latents in {folder}: encode the scenes first (`python -m train --stages diffusion` begins with it)")
-    return {k: LatentSource(folder, k) for k in counts}
+def open_latents(folder: Path, shards: int, counts: Sequence[int] | None = None) -> dict[int, EncodedScenes]:
+    """The scenes of the first `shards` shards, by layer count: of `counts`, or of all that there are.
+
+    Raises FileNotFoundError if a shard is missing, ValueError if no scene has one of the counts.
+    """
+    facts = {number: _read_facts(folder, number) for number in range(shards)}
+    if not facts or None in facts.values():
+        raise FileNotFoundError(f"{folder} is not complete: encode the scenes first (`python -m train --stages diffusion` begins with it)")
+    present = sorted({int(k) for found in facts.values() for k in found["scenes"]})
+    opened = {k: EncodedScenes(folder, k, facts) for k in present if counts is None or k in counts}
+    if not opened:
+        asked, there = (" or ".join(map(str, some)) for some in (counts or (), present))
+        raise ValueError(f"no scene of the data set has {asked} layers (there are {there}); leave the stage out, or give other data")
+    return opened

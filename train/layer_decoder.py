@@ -26,9 +26,11 @@ from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.models.init import init_params
 from dreamlayer_jax.models.layer_decoder import LayerDecoder, rgba_straight
 from dreamlayer_jax.models.vae import AutoencoderKL
+from dreamlayer_jax.place import Place
+from train.batches import Part, batched
 from train.export import load_params
 from train.images import layer_images
-from train.latents import LatentSource, encode_scenes
+from train.latents import EncodedScenes, encode_scenes, open_latents
 from train.optimizer import OptimizerConfig, make_optimizer
 from train.scene_cache import CachedShard, SceneSet, open_scene_cache
 from train.stage import Batch, Params, Stage
@@ -37,11 +39,11 @@ _HELD_OUT_SCENES = 32  # of each shard
 
 
 class ForegroundSource:
-    """Random access over every object of some buckets: item -> {"latent": (h, w, c) float16 scaled, "rgba": (H, W, 4) uint8}."""
+    """Random access over every object of some scenes: item -> {"latent": (h, w, c) float16 scaled, "rgba": (H, W, 4) uint8}."""
 
-    def __init__(self, buckets: dict[int, LatentSource], shards: Sequence[CachedShard]) -> None:
-        scenes = [(bucket, scene) for bucket in buckets.values() for scene in range(len(bucket))]
-        self._items = [(bucket, scene, layer) for bucket, scene in scenes for layer in range(1, bucket.k)]
+    def __init__(self, scenes: dict[int, EncodedScenes], shards: Sequence[CachedShard]) -> None:
+        numbered = [(some, scene, seed) for some in scenes.values() for scene, seed in enumerate(some.seeds)]
+        self._items = [(some, scene, seed, layer) for some, scene, seed in numbered for layer in range(1, some.k)]
         self._shards = {int(shard.seeds[0]): shard for shard in shards}
         self._starts = np.array(sorted(self._shards))
 
@@ -49,10 +51,9 @@ class ForegroundSource:
         return len(self._items)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        bucket, scene, layer = self._items[index]
-        seed = bucket.seeds[scene]
+        some, scene, seed, layer = self._items[index]
         start = int(self._starts[np.searchsorted(self._starts, seed, side="right") - 1])
-        return {"latent": np.asarray(bucket.latents[scene, layer]), "rgba": np.asarray(self._shards[start].rgba[seed - start, layer])}
+        return {"latent": some[scene]["latents"][layer], "rgba": np.asarray(self._shards[start].rgba[seed - start, layer])}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,7 @@ class LayerDecoderStage(Stage):
     noise: float = 0.2  # the largest standard deviation added, in units of the latents' own
     ground_weight: float = 0.05
     optimizer_config: OptimizerConfig = OptimizerConfig()
+    place: Place = Place()
 
     def init(self, rng: jax.Array) -> Params:
         fresh = jax.jit(partial(init_params, self.model, networks=("layer_decoder",)))(rng)
@@ -94,10 +96,10 @@ class LayerDecoderStage(Stage):
     def optimizer(self) -> optax.GradientTransformation:
         return make_optimizer(self.optimizer_config, self.steps)
 
-    def dataset(self) -> grain.IterDataset:
-        buckets = {k: LatentSource(self.workdir / "latents", k) for k in sorted(set(self.scenes.layer_pattern))}
-        source = ForegroundSource(buckets, open_scene_cache(self.scenes, self.workdir / "scenes"))
-        return grain.MapDataset.source(source).shuffle(seed=0).repeat().batch(self.batch_size).to_iter_dataset()
+    def dataset(self, part: Part = Part()) -> grain.IterDataset:
+        shards = open_scene_cache(self.scenes, self.workdir / "scenes")
+        source = ForegroundSource(open_latents(self.workdir / "latents", len(shards)), shards)
+        return batched(grain.MapDataset.source(source).shuffle(seed=0).repeat(), self.batch_size, part).to_iter_dataset()
 
     def picture_batch(self) -> Batch:
         """Twelve held-out objects."""

@@ -1,36 +1,42 @@
-"""`fit`: runs one stage to its end, resuming from the newest checkpoint."""
+"""`fit`: runs one stage to its end, resuming from the newest checkpoint.
+
+The loop never waits for a step: it hands the device the next one while the last still runs. Metrics and whether all was finite stay on the
+device, and are looked at every `log_every` steps and before anything is written.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import math
+import os
 import signal
-import sys
 import threading
-import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
-from PIL import Image
-from tensorboardX import SummaryWriter
-from tqdm import tqdm
+from etils import epath
 
+from train.batches import part_of_process, prefetched
 from train.checkpoints import Checkpoints
 from train.export import note_frozen, save_params
+from train.journal import Journal, say
+from train.placing import initial_params, on_host
+from train.processes import by_first, is_first
 from train.profile import ProfilerWindow
 from train.run_facts import write_run_facts
 from train.stage import Params, Stage
 from train.state import TrainState, create, merge, split
-from train.step import make_step, model_flops
+from train.step import Fault, Step
 from train.utilization import Utilization, peak_flops
+
+_AHEAD = 2  # steps that the loop may be ahead of the device: enough to hide the host's work, few enough to stop soon
 
 
 class Diverged(RuntimeError):
-    """The loss or the gradient is not finite."""
+    """The loss, the gradient or the parameters are not finite."""
 
 
 class Preempted(BaseException):
@@ -46,22 +52,34 @@ class LoopConfig:
     picture_every: int = 500
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
+    checkpoints: str | None = None
+    """Where the stages' checkpoints go, also a bucket (gs://…) that all machines see; the workdir if not given."""
     profile_from: int | None = None
     """First step of a profiler window, whose trace goes to the stage's folder `profile/`."""
     profile_steps: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("log_every", "picture_every", "checkpoint_every", "keep_checkpoints", "profile_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a number of at least 1")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is {self.seed}; give a number from 0 to {2**32 - 1}")
+        if self.profile_from is not None and self.profile_from < 1:
+            raise ValueError(f"profile_from is {self.profile_from}; the first step is 1")
 
 
 def fit(stage: Stage, workdir: Path, config: LoopConfig = LoopConfig(), facts: Any = None) -> Params:
     """Trains `stage` up to `stage.steps` in `workdir/<stage name>/` and exports the EMA parameters there; returns the whole tree.
 
-    Starts from the newest checkpoint if there is one. SIGTERM or SIGINT: saves and raises `Preempted`. A loss or gradient that
-    is not finite raises `Diverged` and leaves the last good checkpoint. ValueError if what does not learn is no longer what it was when the
-    run began. `facts` is the resolved configuration, kept as JSON.
+    Starts from the newest checkpoint if there is one. SIGTERM or SIGINT: saves and raises `Preempted`. A loss, gradient or parameter that
+    is not finite raises `Diverged`, exports nothing and leaves the last good checkpoint. ValueError if there is no step to make, or what
+    does not learn is no longer what it was when the run began. `facts` is the resolved configuration, kept as JSON.
     """
+    if stage.steps < 1:
+        raise ValueError(f"{stage.name} has {stage.steps} steps; give at least 1")
     folder = workdir / stage.name
-    folder.mkdir(parents=True, exist_ok=True)
-    write_run_facts(folder / "run.json", stage=stage, loop=config, config=facts)
-    checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
+    by_first(lambda: write_run_facts(folder / "run.json", stage=stage, loop=config, config=facts), f"{stage.name} begins")
+    checkpoints = Checkpoints(_checkpoints_folder(stage, folder, config), config.keep_checkpoints, config.checkpoint_every)
     try:
         state, frozen = _run(stage, folder, config, checkpoints)
         checkpoints.wait()
@@ -72,18 +90,28 @@ def fit(stage: Stage, workdir: Path, config: LoopConfig = LoopConfig(), facts: A
 
 def export(stage: Stage, state: TrainState, frozen: Params, folder: Path) -> Params:
     """Writes the EMA of the trainable parameters to `folder/params.safetensors` and lets the stage finish; returns the whole tree."""
-    params = merge(state.ema, frozen)
-    save_params(folder / "params.safetensors", state.ema, int(state.step))
-    stage.finish(params, folder)
+    params = _whole(stage, state, frozen)
+
+    def write() -> None:
+        save_params(folder / "params.safetensors", split(params, stage.trainable)[0], int(state.step))
+        stage.finish(params, folder)
+
+    by_first(write, f"{stage.name} exported")
     return params
+
+
+def _whole(stage: Stage, state: TrainState, frozen: Params) -> Params:
+    """The whole tree with the EMA in it: as it lies on one device, or from a mesh to the host, where every process then has all of it."""
+    params = merge(state.ema, frozen)
+    return params if stage.place.mesh is None else on_host(params)
 
 
 def export_newest(stage: Stage, workdir: Path, config: LoopConfig = LoopConfig()) -> int:
     """Exports the newest checkpoint of a run that may still be going on; returns its step."""
     folder = workdir / stage.name
-    checkpoints = folder / "checkpoints"
-    trainable, frozen = split(stage.init(jax.random.key(config.seed)), stage.trainable)
-    fresh = create(trainable, stage.optimizer(), config.seed)
+    checkpoints = _checkpoints_folder(stage, folder, config)
+    trainable, frozen = split(initial_params(stage, config.seed), stage.trainable)
+    fresh = create(trainable, stage.optimizer(), config.seed, stage.place)
     state = Checkpoints(checkpoints, read_only=True).restore(fresh) if checkpoints.is_dir() else None
     if state is None:
         raise FileNotFoundError(f"{checkpoints} holds no checkpoint yet")
@@ -91,84 +119,100 @@ def export_newest(stage: Stage, workdir: Path, config: LoopConfig = LoopConfig()
     return int(state.step)
 
 
+def _checkpoints_folder(stage: Stage, folder: Path, config: LoopConfig) -> epath.Path:
+    return epath.Path(folder.absolute()) / "checkpoints" if config.checkpoints is None else epath.Path(config.checkpoints) / stage.name
+
+
 def _run(stage: Stage, folder: Path, config: LoopConfig, checkpoints: Checkpoints) -> tuple[TrainState, Params]:
     optimizer = stage.optimizer()
-    trainable, frozen = split(stage.init(jax.random.key(config.seed)), stage.trainable)
+    trainable, frozen = split(initial_params(stage, config.seed), stage.trainable)
     note_frozen(frozen, folder)
-    state = create(trainable, optimizer, config.seed)
-    iterator = iter(stage.dataset())
-    resumed = checkpoints.restore(state, iterator)
+    frozen = stage.resident(frozen)
+    state = create(trainable, optimizer, config.seed, stage.place)
+    batches = iter(prefetched(stage.dataset(part_of_process(stage.batch_sharding)), stage.batch_sharding))
+    resumed = checkpoints.restore(state, batches)
     if resumed is not None:
         state = resumed
-        print(f"{stage.name}: resuming at step {int(state.step)}", flush=True)
+        say(f"{stage.name}: resuming at step {int(state.step)}")
     start = int(state.step)
     if start >= stage.steps:
         return state, frozen
-    step_fn = make_step(stage, optimizer)
+    step, fault = Step(stage, optimizer, state, frozen), Fault.none(stage.place)
     picture_batch = stage.picture_batch()
-    # an endless queue: its thread dies when the disk is full, and a step that waits for room in it would wait for ever
-    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1, max_queue=0)
+    devices = 1 if stage.place.mesh is None else stage.place.mesh.size
+    peak, source = peak_flops(jax.local_devices()[0])
+    say(f"{stage.name}: MFU is the share of {devices} x {peak / 1e12:.3g} TFLOP/s, {source}")
+    utilization, begun = Utilization(devices * peak), deque(maxlen=_AHEAD)
     profiler = ProfilerWindow(folder / "profile", config.profile_from, config.profile_steps)
-    peak, source = peak_flops(jax.devices()[0])
-    print(f"{stage.name}: MFU is the share of {peak / 1e12:.3g} TFLOP/s, {source}", flush=True)
-    utilization, flops = Utilization(peak), {}
-    interactive = sys.stderr.isatty()
-    every = 0.5 if interactive else 30.0  # seconds; a log file needs few lines
-    bar = tqdm(initial=start, total=stage.steps, desc=stage.name, mininterval=every, dynamic_ncols=interactive)
-    with _stop_signals() as stop, bar, closing(writer), closing(profiler):
+    journal = Journal(stage.name, folder, start, stage.steps)
+    with _stop_signals() as stop, closing(journal), closing(profiler), closing(batches):
         for number in range(start + 1, stage.steps + 1):
             profiler.before(number)
-            began = time.perf_counter()
-            batch = next(iterator)
-            state, metrics = step_fn(state, frozen, batch)
-            values = {name: float(value) for name, value in metrics.items()}
-            seconds = time.perf_counter() - began
-            profiler.after(number)
-            if not (math.isfinite(values["loss"]) and math.isfinite(values["grad_norm"])):
-                checkpoints.wait()
-                raise Diverged(_diverged_message(stage, number, values, checkpoints.newest(), folder))
-            bar.update(1)
-            shapes = tuple(array.shape for array in batch.values())
-            if shapes in flops:
-                utilization.add(flops[shapes], seconds)
-            else:  # this step was compiled first: its time says nothing
-                flops[shapes] = model_flops(stage, state, frozen, batch)
-            if number % config.log_every == 0 or number == stage.steps:
+            batch = next(batches)
+            if step.compile(state, fault, frozen, batch):
+                utilization.restart()  # the time so far says nothing
+            state, fault, metrics = step(state, fault, frozen, batch)
+            utilization.add(step.flops(batch))
+            if len(begun) == _AHEAD:
+                jax.block_until_ready(begun[0])
+            begun.append(metrics)
+            profiler.after(number, state)
+            journal.advance()
+            last = number == stage.steps
+            stopped = stop.is_set() if jax.process_count() == 1 else checkpoints.preempted(number)
+            logs = last or number % config.log_every == 0
+            draws = picture_batch is not None and (last or number % config.picture_every == 0)
+            saves = last or stopped or checkpoints.due(number)
+            if logs or draws or saves:
+                _require_finite(fault, stage, checkpoints)
+            if logs:
+                values = {name: float(value) for name, value in jax.device_get(metrics).items()}
                 share = utilization.take()
-                values |= {} if share is None else {"mfu": share}
-                bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
-                for name, value in values.items():
-                    writer.add_scalar(f"{stage.name}/{name}", value, number)
-            if picture_batch is not None and (number % config.picture_every == 0 or number == stage.steps):
-                _write_picture(stage.picture(merge(state.ema, frozen), picture_batch), number, folder, writer)
-            if number % config.checkpoint_every == 0 or number == stage.steps or stop.is_set():
-                writer.flush()  # a run that goes on from here will not log these steps again
-                checkpoints.save(state, iterator)
-            if stop.is_set() and number < stage.steps:
+                journal.log(number, values if share is None else values | {"mfu": share})
+            if draws:
+                params = _whole(stage, state, frozen)
+                if is_first():
+                    journal.picture(number, stage.picture(params, picture_batch))
+            if saves:
+                journal.flush()
+                checkpoints.save(state, batches)
+            if stopped and not last:
                 checkpoints.wait()
                 saved = f"{stage.name}: stopped and saved at step {number} of {stage.steps}"
-                raise Preempted(f"{saved}; run the same command again to go on from there")
+                raise Preempted(f"{saved}; run the same command again to resume from there")
+            if draws or saves:
+                utilization.restart()
     return state, frozen
 
 
-def _diverged_message(stage: Stage, number: int, values: dict[str, float], good: int | None, folder: Path) -> str:
-    found = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-    kept = f"the checkpoint of step {good} is kept in {folder / 'checkpoints'}" if good is not None else "there is no checkpoint yet"
-    where = f"{stage.name}: not finite at step {number} (batch {number} of the run's order): {found}"
-    return f"{where}; {kept}. Lower the learning rate and run again."
-
-
-def _write_picture(picture: np.ndarray, number: int, folder: Path, writer: SummaryWriter) -> None:
-    writer.add_image(folder.name, picture, number, dataformats="HWC")
-    path = folder / "samples" / f"{number:07d}.png"
-    path.parent.mkdir(exist_ok=True)
-    Image.fromarray(picture).save(path)
+def _require_finite(fault: Fault, stage: Stage, checkpoints: Checkpoints) -> None:
+    """Waits for the device, and raises `Diverged` if a step so far was not finite."""
+    fault = jax.device_get(fault)
+    number = int(fault.step)
+    if number == 0:
+        return
+    checkpoints.wait()
+    good = checkpoints.newest()
+    kept = f"the checkpoint of step {good} is kept in {checkpoints.folder}" if good is not None else "there is no checkpoint yet"
+    found = f"loss {fault.loss:.4g}, grad_norm {fault.grad_norm:.4g}"
+    at = f"{stage.name}: not finite at step {number} (batch {number} of the run's order): {found}, or the parameters after it"
+    raise Diverged(f"{at}; {kept}. Lower the learning rate and run again.")
 
 
 @contextmanager
 def _stop_signals() -> Iterator[threading.Event]:
-    """SIGTERM and SIGINT set the event instead of ending the process. Only the main thread may listen to signals."""
+    """SIGTERM and SIGINT set the event instead of ending the process. Only the main thread may listen to signals.
+
+    Of several processes JAX listens to SIGTERM in each and lets all agree on a step: SIGINT is passed on to it.
+    """
     stop = threading.Event()
+    if jax.process_count() > 1:
+        before = signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        try:
+            yield stop
+        finally:
+            signal.signal(signal.SIGINT, before)
+        return
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

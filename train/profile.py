@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -20,9 +21,10 @@ class ProfilerWindow:
             jax.profiler.start_trace(self._folder)
             self._open = True
 
-    def after(self, number: int) -> None:
-        """To be called when step `number` is done."""
+    def after(self, number: int, result: Any) -> None:
+        """To be called when step `number` has been begun, whose result is `result`; waits for it when the window ends with it."""
         if self._open and number + 1 >= self._start + self._steps:
+            jax.block_until_ready(result)
             self.close()
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import math
 import os
 import platform
 import subprocess
@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+
+from dreamlayer_jax.files import write_json
+from train.records import read_json_object
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -35,19 +38,18 @@ def git_commit(folder: Path) -> str:
 
 def write_run_facts(path: Path, **configs: Any) -> None:
     """Writes configurations and facts, atomically; earlier starts of the same run stay listed under "starts"."""
-    starts = json.loads(path.read_text())["starts"] if path.is_file() else []
+    starts = read_json_object(path, "move it away: the run itself does not need it").get("starts", []) if path.is_file() else []
     start = {
         "command": sys.argv,
         "commit": git_commit(Path(__file__).parent),
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "processes": jax.process_count(),
         "machine": platform.platform(),
         "cores": os.cpu_count(),
         "packages": {name: version(name) for name in _PACKAGES},
     }
     resolved = {name: _plain(config) for name, config in configs.items()}
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(json.dumps({**resolved, "starts": [*starts, start]}, indent=2))
-    os.replace(temporary, path)
+    write_json(path, {**resolved, "starts": [*starts, start]})
 
 
 def _plain(value: Any) -> Any:
@@ -57,5 +59,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
     if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if value is None or isinstance(value, (bool, int, float, str)) else type(value).__name__

@@ -20,6 +20,8 @@ from tqdm import tqdm
 from data.scenes import Pairs, Split
 from data.source import SceneSource
 from data.world import emoji_world, shapes_world
+from dreamlayer_jax.files import new_file, write_json
+from train.records import read_json_object
 
 WORLDS = {"emoji": emoji_world, "shapes": shapes_world}
 LAYER_PATTERN = (3, 2, 3, 4, 3, 2, 3, 4, 2, 3)  # layer counts of consecutive shards: 30% two, 50% three, 20% four
@@ -37,6 +39,14 @@ class SceneSet:
     layer_pattern: tuple[int, ...] = LAYER_PATTERN
     split: Split = "train"
     pairs: Pairs = "train"
+
+    def __post_init__(self) -> None:
+        least = {"scenes": 1, "first_seed": 0, "size": 1, "shard_size": 1}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a number of at least {bound}")
+        if not self.layer_pattern or min(self.layer_pattern) < 2:
+            raise ValueError(f"layer_pattern is {self.layer_pattern}; give layer counts of at least 2: a background and an object")
 
     @property
     def shards(self) -> tuple[Shard, ...]:
@@ -62,13 +72,17 @@ class Shard:
         return folder / f"{self.number:05d}_k{self.k}.{ending}"
 
 
-def build_scene_cache(scene_set: SceneSet, folder: Path, processes: int = 2) -> None:
-    """Composes the shards that `folder` does not hold yet. Raises ValueError if it holds those of another `SceneSet`."""
+def build_scene_cache(scene_set: SceneSet, folder: Path, processes: int | None = None, index: int = 0, count: int = 1) -> None:
+    """Composes the shards that `folder` does not hold yet, in as many processes as there are cores. ValueError if it holds another set's.
+
+    Of `count` machines that share the folder each does its part, machine `index` this one.
+    """
+    processes = os.cpu_count() or 1 if processes is None else processes
     folder.mkdir(parents=True, exist_ok=True)
-    _check_same_set(scene_set, folder / "set.json")
-    missing = [shard for shard in scene_set.shards if not shard.path(folder, "json").is_file()]
+    _check_same_set(scene_set, folder / "set.json", note=index == 0)
+    missing = [shard for shard in scene_set.shards[index::count] if not shard.path(folder, "json").is_file()]
     jobs = [(scene_set, shard, folder) for shard in missing]
-    with tqdm(total=len(scene_set.shards), initial=len(scene_set.shards) - len(missing), desc=f"scenes {folder.name}", unit="shard") as bar:
+    with tqdm(total=len(missing), desc=f"scenes {folder.name}", unit="shard") as bar:
         if processes < 2 or len(jobs) < 2:
             for job in jobs:
                 _compose_shard(job)
@@ -80,16 +94,17 @@ def build_scene_cache(scene_set: SceneSet, folder: Path, processes: int = 2) -> 
                 bar.update()
 
 
-def _check_same_set(scene_set: SceneSet, path: Path) -> None:
+def _check_same_set(scene_set: SceneSet, path: Path, note: bool) -> None:
     """The set may grow (more scenes), nothing else may change."""
     asked = json.loads(json.dumps(dataclasses.asdict(scene_set)))
     if path.is_file():
-        found = json.loads(path.read_text())
+        found = read_json_object(path, "remove it: the scenes are composed again")
         differing = {name for name in asked if found.get(name) != asked[name]} - {"scenes"}
         if differing:
             names = ", ".join(sorted(differing))
             raise ValueError(f"{path.parent} holds scenes of other settings ({names} differ): remove it or use another workdir")
-    _write(path, json.dumps(asked).encode())
+    if note:
+        write_json(path, asked)
 
 
 def _compose_shard(job: tuple[SceneSet, Shard, Path]) -> None:
@@ -99,18 +114,10 @@ def _compose_shard(job: tuple[SceneSet, Shard, Path]) -> None:
     )
     examples: list[dict[str, Any]] = [source[n] for n in range(len(source))]
     for ending, key in (("rgba.npy", "rgba"), ("global.npy", "global")):
-        path = shard.path(folder, ending)
-        with open(path.with_name(path.name + ".partial"), "wb") as file:
-            np.save(file, np.stack([example[key] for example in examples]))
-        os.replace(file.name, path)
+        with new_file(shard.path(folder, ending), overwrite=True) as path:
+            np.save(path, np.stack([example[key] for example in examples]))
     facts = {"seeds": list(shard.seeds), "prompts": [e["prompts"] for e in examples], "names": [e["names"] for e in examples]}
-    _write(shard.path(folder, "json"), json.dumps(facts).encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    write_json(shard.path(folder, "json"), facts, indent=None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,8 +139,11 @@ def open_scene_cache(scene_set: SceneSet, folder: Path) -> tuple[CachedShard, ..
         path = shard.path(folder, "json")
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: run build_scene_cache for this set first")
-        facts = json.loads(path.read_text())
-        rgba = np.load(shard.path(folder, "rgba.npy"), mmap_mode="r")
-        global_rgb = np.load(shard.path(folder, "global.npy"), mmap_mode="r")
-        opened.append(CachedShard(k=shard.k, rgba=rgba, global_rgb=global_rgb, **facts))
+        remedy = "remove it and run the same command again, which composes the shard anew"
+        facts = read_json_object(path, remedy)
+        try:
+            rgba, global_rgb = (np.load(shard.path(folder, ending), mmap_mode="r") for ending in ("rgba.npy", "global.npy"))
+            opened.append(CachedShard(k=shard.k, rgba=rgba, global_rgb=global_rgb, **facts))
+        except (OSError, ValueError, TypeError) as error:
+            raise ValueError(f"{path} or an array beside it is damaged ({error}): {remedy}") from error
     return tuple(opened)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from data.captions import all_words
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.weights.formats.checkpoint_folder import save_pretrained
 from train.export import exported_step, load_params
+from train.records import read_json_object
 from train.scene_cache import WORLDS, SceneSet
 from train.stage import Params
 
@@ -53,9 +53,16 @@ def stage_table(workdir: Path, stages: Sequence[str]) -> list[str]:
     """The lines of a Markdown table: how each exported stage was trained, from the run's own records."""
     lines = ["| stage | steps | starts | last start | commit | device |", "|---|---|---|---|---|---|"]
     for stage in stages:
-        starts: list[dict[str, Any]] = json.loads((workdir / stage / "run.json").read_text())["starts"]
+        starts: list[dict[str, Any]] = _starts(workdir / stage / "run.json")
         step, start = exported_step(workdir / stage / "params.safetensors"), starts[-1]
         command = "python -m train " + " ".join(start["command"][1:])
         machine = f"{start['device']}, {start['cores']} cores"
         lines.append(f"| {stage} | {step} | {len(starts)} | `{command}` | {start['commit']} | {machine} |")
     return lines
+
+
+def _starts(path: Path) -> list[dict[str, Any]]:
+    starts = read_json_object(path, "the model card needs it; run the stage again for a moment to have it written").get("starts")
+    if not starts:
+        raise ValueError(f"{path} names no start of the stage: run it again for a moment to have one written")
+    return starts

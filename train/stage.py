@@ -10,13 +10,17 @@ import grain
 import jax
 import numpy as np
 import optax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from dreamlayer_jax.place import Place
+from train.batches import Part
 
 Params = dict[str, Any]
 Batch = dict[str, np.ndarray]
 
 
 class Stage(abc.ABC):
-    """One stage of training. Subclasses are frozen keyword dataclasses; `train.loop.fit` runs them.
+    """One stage of training. Subclasses are frozen keyword dataclasses; `train.loop.fit` runs them where `place` says.
 
     What a stage needs from earlier ones it loads from their exported parameters (`train.export.load_params`) in `init`.
     """
@@ -24,6 +28,9 @@ class Stage(abc.ABC):
     name: str
     steps: int
     ema_decay: float
+    place: Place = Place()
+    draws_all: bool = False
+    """Whether `init` only draws random numbers: it may then be traced, so that every device makes its own part."""
 
     @abc.abstractmethod
     def init(self, rng: jax.Array) -> Params:
@@ -38,17 +45,26 @@ class Stage(abc.ABC):
     def loss(self, params: Params, batch: Batch, rng: jax.Array, step: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """A scalar to minimise and its named parts; traced under `jit`, once a batch shape."""
 
-    def without_remat(self) -> Stage:
-        """The stage whose loss does each operation once: what model FLOPs are counted on."""
+    def without_devices(self) -> Stage:
+        """The stage whose loss does each operation once, on one device: what model FLOPs are counted on."""
         return self
+
+    @property
+    def batch_sharding(self) -> NamedSharding | None:
+        """How the first axis of a batch lies on the mesh: over all its devices. None without a mesh."""
+        return None if self.place.mesh is None else NamedSharding(self.place.mesh, PartitionSpec(self.place.mesh.axis_names))
+
+    def resident(self, frozen: Params) -> Params:
+        """What does not learn, as it is kept on the devices while the stage trains."""
+        return frozen
 
     @abc.abstractmethod
     def optimizer(self) -> optax.GradientTransformation:
         """The update rule for the trainable parameters."""
 
     @abc.abstractmethod
-    def dataset(self) -> grain.IterDataset:
-        """Endless, deterministic, resumable batches of arrays, first axis the example."""
+    def dataset(self, part: Part = Part()) -> grain.IterDataset:
+        """Endless, deterministic, resumable batches of arrays, first axis the example; of each the rows of `part`, see `batched`."""
 
     def picture_batch(self) -> Batch | None:
         """The fixed, held-out batch that `picture` draws; None for a stage without pictures."""

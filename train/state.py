@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.struct
@@ -10,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
+
+from dreamlayer_jax.place import Place
 
 Params = dict[str, Any]
 
@@ -40,8 +43,18 @@ def merge(trainable: Params, frozen: Params) -> Params:
     return unflatten_dict(flatten_dict(trainable) | flatten_dict(frozen))
 
 
-def create(params: Params, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
-    """The state before the first step. Parameters and EMA are copies: both are donated to the step, and `params` stays its owner's."""
+def create(params: Params, optimizer: optax.GradientTransformation, seed: int, place: Place = Place()) -> TrainState:
+    """The state before the first step, where `place` wants it.
+
+    Parameters and EMA are copies: both are donated to the step, and `params` stays its owner's.
+    """
+    fresh = partial(_create, optimizer=optimizer, seed=seed)
+    if place.mesh is None:
+        return fresh(params)
+    return jax.jit(fresh, out_shardings=place.of_parameters(jax.eval_shape(fresh, params)))(params)
+
+
+def _create(params: Params, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=jax.tree.map(jnp.array, params),

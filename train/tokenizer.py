@@ -6,13 +6,14 @@ CLIP's byte-level BPE: 256 byte symbols, the same with the end-of-word mark, the
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
+
+from dreamlayer_jax.files import write_text
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
@@ -46,7 +47,7 @@ def build_tokenizer(captions: Iterable[str], folder: Path, max_length: int, voca
     """
     words = words_of(captions)
     if all((folder / name).is_file() for name in FILES):
-        tokenizer = CLIPTokenizer.from_pretrained(folder)
+        tokenizer = _load(folder)
         if tokenizer.model_max_length == max_length and not _split_up(tokenizer, words):
             return tokenizer
     merges = learn_merges(words)
@@ -63,14 +64,23 @@ def build_tokenizer(captions: Iterable[str], folder: Path, max_length: int, voca
     )
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in zip(FILES, texts, strict=True):
-        temporary = folder / f"{name}.partial"
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, folder / name)
-    tokenizer = CLIPTokenizer.from_pretrained(folder)
+        write_text(folder / name, text)
+    tokenizer = _load(folder)
     split_up = _split_up(tokenizer, words)
     if split_up:
         raise ValueError(f"words that did not become one token: {', '.join(split_up[:10])}")
     return tokenizer
+
+
+def _load(folder: Path) -> CLIPTokenizer:
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder)
+        if len(tokenizer) > 2 and None not in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+            return tokenizer
+        reason: object = "it has no tokens"
+    except Exception as error:  # transformers and tokenizers raise many kinds, some of them bare `Exception`
+        reason = error
+    raise ValueError(f"the tokenizer in {folder} is damaged ({reason}): give its files back or use another workdir, token ids must stay")
 
 
 def _split_up(tokenizer: CLIPTokenizer, words: list[str]) -> list[str]:

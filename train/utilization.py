@@ -58,19 +58,22 @@ def _measured(device: jax.Device) -> float:
 
 
 class Utilization:
-    """Adds up steps; `take` gives their share of the peak and starts anew."""
+    """Model FLOPs over a span of time; `take` gives their share of the peak and starts anew."""
 
     def __init__(self, peak: float) -> None:
         self.peak = peak
-        self._flops = self._seconds = 0.0
+        self.restart()
 
-    def add(self, flops: float, seconds: float) -> None:
-        """One step's model FLOPs and wall time, waiting for data included."""
+    def restart(self) -> None:
+        """Forgets what was added: the time since then says nothing, a program was compiled meanwhile."""
+        self._flops, self._since = 0.0, time.perf_counter()
+
+    def add(self, flops: float) -> None:
+        """One step's model FLOPs."""
         self._flops += flops
-        self._seconds += seconds
 
     def take(self) -> float | None:
-        """In [0, 1]; None if nothing was added since the last time."""
-        share = self._flops / (self._seconds * self.peak) if self._seconds else None
-        self._flops = self._seconds = 0.0
+        """In [0, 1], of all time since the last call, waiting for data included; None if no step was added."""
+        share = self._flops / ((time.perf_counter() - self._since) * self.peak) if self._flops else None
+        self.restart()
         return share

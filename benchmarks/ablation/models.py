@@ -20,9 +20,10 @@ from train.configs.pocket import PocketTraining
 from train.diffusion import DiffusionStage
 from train.export import params_digest
 from train.given import GivenShares
-from train.latents import build_latent_cache, open_latents
+from train.latents import Encoder, build_latents, open_latents
 from train.loop import LoopConfig, fit
 from train.scene_cache import build_scene_cache
+from train.scene_shards import cached_shards
 from train.stage import Params
 
 MODELS = ("neither", "LSSA", "CACA", "both")
@@ -60,12 +61,13 @@ def train_models(
     """
     latents = workdir / folder_of(trained) / "latents"
     build_scene_cache(training.scenes, workdir / "scenes")
-    build_latent_cache(trained.config, trained.params["vae"], training.scenes, workdir / "scenes", latents)
+    encoder = Encoder(config=trained.config, vae_params=trained.params["vae"], tokenizer=trained.tokenizer)
+    build_latents(encoder, cached_shards(training.scenes, workdir / "scenes"), latents, renew=True)
     stage = DiffusionStage(
         name=folder_of(trained),
         config=trained.config,
         tokenizer=trained.tokenizer,
-        sources=open_latents(latents),
+        sources=open_latents(latents, len(training.scenes.shards)),
         picture_prompts=training.picture_prompts,
         vae_params=trained.params["vae"],
         steps=0,

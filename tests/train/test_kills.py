@@ -74,10 +74,10 @@ def half_written(workdir: Path) -> bool:
     return any(int(name.split(".")[0]) > whole for name in found if not name.isdigit())
 
 
-def logged(workdir: Path) -> dict[str, dict[int, float]]:
+def logged(workdir: Path, stage: str = "autoencoder") -> dict[str, dict[int, float]]:
     """Scalars by tag and step, as TensorBoard shows them: a start hides what the one before logged from its first step on."""
     found: dict[str, dict[int, float]] = {}
-    for file in sorted((workdir / "autoencoder" / "tensorboard").iterdir()):
+    for file in sorted((workdir / stage / "tensorboard").iterdir()):
         content, place = file.read_bytes(), 0
         while place + 12 <= len(content):
             (length,) = struct.unpack_from("<Q", content, place)
@@ -114,7 +114,7 @@ def test_killed_and_started_again_it_ends_as_if_nothing_had_happened(environment
     program = start(killed, environment)
     wait_for(program, killed, saving=False)
     program.send_signal(signal.SIGTERM)
-    assert f"of {STEPS}; run the same command again to go on from there" in finish(program)
+    assert f"of {STEPS}; run the same command again to resume from there" in finish(program)
     assert "resuming at step" in finish(start(killed, environment))
 
     assert names(killed / "autoencoder" / "checkpoints") == names(whole / "autoencoder" / "checkpoints")

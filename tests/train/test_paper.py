@@ -28,6 +28,7 @@ from dreamlayer_jax import DreamLayer
 from dreamlayer_jax.config import sd15
 from dreamlayer_jax.models.init import param_shapes
 from dreamlayer_jax.models.layered import is_trained
+from dreamlayer_jax.place import Place
 from train.__main__ import main
 from train.configs.paper import PaperTraining
 from train.export import load_params
@@ -143,7 +144,7 @@ def test_batches_have_the_layer_counts_of_their_stage(training: PaperTraining, w
 
 
 def test_gradient_checkpointing_changes_no_gradient(training: PaperTraining, workdir: Path) -> None:
-    stage = dataclasses.replace(training.stage("two_layers", workdir), compute="float32")
+    stage = dataclasses.replace(training.stage("two_layers", workdir), place=Place())
     trainable, frozen = split(stage.init(jax.random.key(0)), stage.trainable)
     batch = next(iter(stage.dataset()))
 

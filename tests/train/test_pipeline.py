@@ -9,17 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from transformers import CLIPTokenizer
 
 from data.source import SceneSource
 from data.world import shapes_world
+from dreamlayer_jax.models.vae import AutoencoderKL
 from dreamlayer_jax.weights.formats.config_json import read_config
 from train.__main__ import main
 from train.configs.pocket import PocketTraining
 from train.export import load_params
 from train.images import ImageSource, layer_images
-from train.latents import LatentSource, build_latent_cache, encode_scenes, latent_alpha, open_latents
+from train.latents import Encoder, build_latents, encode_scenes, latent_alpha, open_latents
 from train.layer_decoder import ForegroundSource
 from train.scene_cache import SceneSet, build_scene_cache, open_scene_cache
+from train.scene_shards import cached_shards
 
 
 def test_cached_scenes_are_the_composed_ones(tiny_training: PocketTraining, trained_workdir: Path) -> None:
@@ -77,13 +80,14 @@ def test_latents_are_the_scaled_means(tiny_training: PocketTraining, trained_wor
     model = tiny_training.trained_model(trained_workdir)
     vae = load_params(trained_workdir / "autoencoder" / "params.safetensors")["vae"]
     shards = open_scene_cache(tiny_training.scenes, trained_workdir / "scenes")
-    buckets = open_latents(trained_workdir / "latents")
-    assert {k: len(bucket) for k, bucket in buckets.items()} == {2: 4, 3: 8}
-    item = buckets[3][5]  # scene 1 of the second shard with k = 3
+    scenes = open_latents(trained_workdir / "latents", 3)
+    assert {k: len(some) for k, some in scenes.items()} == {2: 4, 3: 8}
+    item = scenes[3][5]  # scene 1 of the second shard with k = 3
     assert (item["latents"].shape, item["alpha"].shape) == ((4, 2, 2, 4), (2, 2, 2))
     assert (item["latents"].dtype, item["alpha"].dtype) == (np.float16, np.float16)
-    images = layer_images(shards[2].rgba[1:2], shards[2].global_rgb[1:2])
-    np.testing.assert_allclose(item["latents"], encode_scenes(model, vae, images, 1)[0], rtol=2e-3, atol=2e-3)
+    images = layer_images(shards[2].rgba[1], shards[2].global_rgb[1])
+    means, _ = AutoencoderKL(model.vae).apply({"params": vae}, images.astype(np.float32) / 127.5 - 1, method="encode")
+    np.testing.assert_allclose(item["latents"], means * model.vae.scaling_factor, rtol=2e-3, atol=2e-3)
     np.testing.assert_allclose(item["alpha"], shards[2].rgba[1, 1:, ..., 3].reshape(2, 2, 8, 2, 8).mean((2, 4)) / 255, atol=1e-3)
     assert item["prompts"] == tuple(shards[2].prompts[1])
 
@@ -99,9 +103,12 @@ def test_latents_stay_until_the_autoencoder_changes(tiny_training: PocketTrainin
     model = tiny_training.trained_model(trained_workdir)
     vae = load_params(trained_workdir / "autoencoder" / "params.safetensors")["vae"]
 
+    tokenizer = CLIPTokenizer.from_pretrained(trained_workdir / "tokenizer")
+
     def built(params: dict) -> tuple[int, np.ndarray]:
-        build_latent_cache(model, params, tiny_training.scenes, trained_workdir / "scenes", tmp_path, batch_size=4)
-        return (tmp_path / "latents_k2.npy").stat().st_mtime_ns, np.array(LatentSource(tmp_path, 2).latents)
+        encoder = Encoder(config=model, vae_params=params, tokenizer=tokenizer, batch_size=4)
+        build_latents(encoder, cached_shards(tiny_training.scenes, trained_workdir / "scenes"), tmp_path, renew=True)
+        return (tmp_path / "00001_latents_k2.npy").stat().st_mtime_ns, open_latents(tmp_path, 3)[2][0]["latents"]
 
     first_time, first = built(vae)
     assert built(vae)[0] == first_time
@@ -117,8 +124,7 @@ def test_alpha_is_averaged_over_each_latent() -> None:
 
 def test_objects_meet_their_own_truth(tiny_training: PocketTraining, trained_workdir: Path) -> None:
     shards = open_scene_cache(tiny_training.scenes, trained_workdir / "scenes")
-    buckets = open_latents(trained_workdir / "latents")
-    source = ForegroundSource(buckets, shards)
+    source = ForegroundSource(open_latents(trained_workdir / "latents", 3), shards)
     assert len(source) == 4 * 1 + 8 * 2
     model = tiny_training.trained_model(trained_workdir)
     vae = load_params(trained_workdir / "autoencoder" / "params.safetensors")["vae"]

@@ -21,11 +21,13 @@ from typing import ClassVar, Literal
 from data.folder import FolderSource
 from data.source import ExampleSource
 from dreamlayer_jax.pipeline import DreamLayer
+from dreamlayer_jax.place import make_place
 from dreamlayer_jax.weights.formats.checkpoint_folder import save_pretrained
 from train.diffusion import DiffusionStage, LossConfig
-from train.encoded import Encoder, build_encoded, open_encoded
 from train.export import lay_over_exported
+from train.latents import Encoder, build_latents, open_latents
 from train.optimizer import OptimizerConfig
+from train.scene_shards import SceneShard, source_shards
 from train.ship import stage_table
 
 LAYER_COUNTS = {"two_layers": (2,), "more_layers": (3, 4)}
@@ -59,7 +61,8 @@ class PaperTraining:
     two_layers_steps: int = 60_000
     more_layers_steps: int = 20_000
     batch_size: int = 4
-    compute: Literal["float32", "bfloat16"] = "bfloat16"
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Of the UNet's activations, and of the kernels that do not learn."""
     remat: bool = True
     ema_decay: float = 0.9999
     encode_batch: int = 1
@@ -75,6 +78,12 @@ class PaperTraining:
         """The base, layered: float32, on the default device."""
         return DreamLayer.from_pretrained(self.base, tokenizer=self.tokenizer)
 
+    @cached_property
+    def shards(self) -> list[SceneShard]:
+        """The data, as it is encoded."""
+        source, size = open_data(self.data, self.split), self.size or self.model.config.sample_size
+        return source_shards(source, f"{self.data.absolute()} {self.split}", size)
+
     def prepare(self, stage: str, workdir: Path) -> None:
         """Encodes what `workdir` does not hold yet; the same for both stages."""
         del stage
@@ -83,10 +92,9 @@ class PaperTraining:
             config=model.config,
             vae_params=model.params["vae"],
             tokenizer=model.tokenizer,
-            size=self.size or model.config.sample_size,
             batch_size=self.encode_batch,
         )
-        build_encoded(encoder, open_data(self.data, self.split), f"{self.data.absolute()} {self.split}", workdir / "latents")
+        build_latents(encoder, self.shards, workdir / "latents")
 
     def stage(self, stage: str, workdir: Path) -> DiffusionStage:
         """ "two_layers" from the base, "more_layers" from the exported average of "two_layers"."""
@@ -96,7 +104,7 @@ class PaperTraining:
             name=stage,
             config=model.config,
             tokenizer=model.tokenizer,
-            sources=open_encoded(workdir / "latents", LAYER_COUNTS[stage]),
+            sources=open_latents(workdir / "latents", len(self.shards), LAYER_COUNTS[stage]),
             picture_prompts=self.picture_prompts,
             vae_params=model.params["vae"],
             steps=steps,
@@ -104,7 +112,7 @@ class PaperTraining:
             learns="paper",
             ema_decay=self.ema_decay,
             scenes_per_batch=self.batch_size,
-            compute=self.compute,
+            place=make_place(dtype=self.dtype),
             remat=self.remat,
             losses=self.losses,
             optimizer_config=self.optimizer,

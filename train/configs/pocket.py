@@ -11,8 +11,9 @@ through `refine.py` after it.
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from transformers import CLIPTokenizer
 
@@ -23,10 +24,12 @@ from train.autoencoder import Autoencoder
 from train.diffusion import DiffusionStage, LossConfig
 from train.export import load_params
 from train.given import GivenShares
-from train.latents import build_latent_cache, open_latents
+from train.latents import Encoder, build_latents, open_latents
 from train.layer_decoder import LayerDecoderStage
 from train.optimizer import OptimizerConfig
-from train.scene_cache import WORLDS, SceneSet, build_scene_cache
+from train.processes import by_first
+from train.scene_cache import WORLDS, SceneSet
+from train.scene_shards import cached_shards, compose
 from train.ship import ship
 from train.stage import Stage
 from train.tokenizer import build_tokenizer
@@ -52,6 +55,8 @@ class PocketTraining:
     scenes: SceneSet = SceneSet(scenes=16_000)
     held_out: SceneSet = SceneSet(scenes=500, split="held_out")
 
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the UNet's activations."""
     autoencoder_scenes: int = 6_000
     autoencoder_steps: int = 2_000
     autoencoder_batch: int = 16
@@ -72,14 +77,17 @@ class PocketTraining:
     def prepare(self, stage: str, workdir: Path) -> None:
         """Makes what `stage` reads and `workdir` does not hold yet: tokenizer, rendered scenes, latents."""
         captions, text = all_captions(WORLDS[self.scenes.world]()), self.model.text
-        build_tokenizer(captions, workdir / "tokenizer", text.max_position_embeddings, text.vocab_size)
-        build_scene_cache(self.held_out, workdir / "scenes_held_out")
+        learn_words = partial(build_tokenizer, captions, workdir / "tokenizer", text.max_position_embeddings, text.vocab_size)
+        by_first(learn_words, "tokenizer built")
+        compose(self.held_out, workdir / "scenes_held_out")
         if stage == "autoencoder":
-            build_scene_cache(self.autoencoder_scene_set, workdir / "scenes")
+            compose(self.autoencoder_scene_set, workdir / "scenes")
             return
-        build_scene_cache(self.scenes, workdir / "scenes")
+        compose(self.scenes, workdir / "scenes")
         vae = load_params(workdir / "autoencoder" / "params.safetensors")["vae"]
-        build_latent_cache(self.trained_model(workdir), vae, self.scenes, workdir / "scenes", workdir / "latents")
+        tokenizer = CLIPTokenizer.from_pretrained(workdir / "tokenizer")
+        encoder = Encoder(config=self.trained_model(workdir), vae_params=vae, tokenizer=tokenizer)
+        build_latents(encoder, cached_shards(self.scenes, workdir / "scenes"), workdir / "latents", renew=True)
 
     def stage(self, stage: str, workdir: Path) -> Stage:
         """The stage of that name, ready for `fit` once `prepare` has run."""
@@ -136,7 +144,7 @@ class PocketTraining:
         return DiffusionStage(
             config=self.trained_model(workdir),
             tokenizer=CLIPTokenizer.from_pretrained(workdir / "tokenizer"),
-            sources=open_latents(workdir / "latents"),
+            sources=open_latents(workdir / "latents", len(self.scenes.shards)),
             picture_prompts=self.picture_prompts,
             vae_params=load_params(workdir / "autoencoder" / "params.safetensors")["vae"],
             steps=self.diffusion_steps,

@@ -15,7 +15,7 @@ import dataclasses
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from dreamlayer_jax.pipeline import DreamLayer
 from dreamlayer_jax.weights.formats.checkpoint_folder import save_pretrained
@@ -23,9 +23,10 @@ from dreamlayer_jax.weights.where import find_model
 from train.configs.pocket import DIFFUSION_LOSSES, PICTURE_PROMPTS
 from train.diffusion import DiffusionStage, LossConfig
 from train.export import lay_over_exported
-from train.latents import build_latent_cache, open_latents
+from train.latents import Encoder, build_latents, open_latents
 from train.optimizer import OptimizerConfig
-from train.scene_cache import SceneSet, build_scene_cache
+from train.scene_cache import SceneSet
+from train.scene_shards import cached_shards, compose
 from train.ship import stage_table
 from train.stage import Params
 
@@ -41,6 +42,8 @@ class RefineTraining:
     weights: str = "pocket"
     """The model to go on from, whose words and picture size are those of the scenes: "pocket", or a folder that `ship` wrote."""
     scenes: SceneSet = SceneSet(scenes=24_000, layer_pattern=FOUR_LAYERS_OFTEN)
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the UNet's activations."""
     refine_steps: int = 2_000
     images: int = 48
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=5e-3, adam_learning_rate=1e-3, schedule="trapezoid", warmup_steps=30)
@@ -57,10 +60,11 @@ class RefineTraining:
         return {name: self.model.params[name] for name in ("unet", "text_encoder", "layer_assign")}
 
     def prepare(self, stage: str, workdir: Path) -> None:
-        """Composes and encodes what `workdir` does not hold yet."""
+        """Composes and encodes what `workdir` does not hold yet; looks at `weights` first."""
         del stage
-        build_scene_cache(self.scenes, workdir / "scenes")
-        build_latent_cache(self.model.config, self.model.params["vae"], self.scenes, workdir / "scenes", workdir / "latents")
+        encoder = Encoder(config=self.model.config, vae_params=self.model.params["vae"], tokenizer=self.model.tokenizer)
+        compose(self.scenes, workdir / "scenes")
+        build_latents(encoder, cached_shards(self.scenes, workdir / "scenes"), workdir / "latents", renew=True)
 
     def stage(self, stage: str, workdir: Path) -> DiffusionStage:
         """The one stage, from `weights`."""
@@ -69,7 +73,7 @@ class RefineTraining:
             name=stage,
             config=model.config,
             tokenizer=model.tokenizer,
-            sources=open_latents(workdir / "latents"),
+            sources=open_latents(workdir / "latents", len(self.scenes.shards)),
             picture_prompts=self.picture_prompts,
             vae_params=model.params["vae"],
             steps=self.refine_steps,

@@ -13,9 +13,9 @@ from data.crop import SquareScenes
 from data.scenes import alpha_box
 from data.source import Example
 from dreamlayer_jax.prompts import PromptError
-from train.encoded import Encoder, build_encoded, open_encoded
 from train.images import layer_images
-from train.latents import encode_scenes, latent_alpha
+from train.latents import Encoder, build_latents, encode_scenes, latent_alpha, open_latents
+from train.scene_shards import SceneShard, source_shards
 
 COUNTS = (2, 3, 2, 2, 3)
 PROMPTS = ("a sandy beach", "a red dog", "a dog")
@@ -47,18 +47,22 @@ class Scenes:
 @pytest.fixture(scope="module")
 def encoder(plain_model) -> Encoder:
     tokenizer = CLIPTokenizer.from_pretrained(plain_model.folder / "tokenizer")
-    return Encoder(config=plain_model.config, vae_params=plain_model.params["vae"], tokenizer=tokenizer, size=16, batch_size=2)
+    return Encoder(config=plain_model.config, vae_params=plain_model.params["vae"], tokenizer=tokenizer, batch_size=2)
 
 
 @pytest.fixture(scope="module")
 def folder(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("latents")
-    build_encoded(encoder, Scenes(), "noise", folder, shard_size=3)
+    build_latents(encoder, shards(), folder)
     return folder
 
 
+def shards(what: str = "noise", prompts: tuple[str, ...] = PROMPTS) -> list[SceneShard]:
+    return source_shards(Scenes(prompts), what, size=16, shard_size=3)
+
+
 def test_scenes_are_cut_encoded_and_found_by_layer_count(encoder: Encoder, folder: Path) -> None:
-    opened = open_encoded(folder, (2, 3, 4))
+    opened = open_latents(folder, 2, (2, 3, 4))
     assert {k: len(scenes) for k, scenes in opened.items()} == {2: 3, 3: 2}
     for k, number, index in ((2, 0, 0), (2, 1, 2), (2, 2, 3), (3, 0, 1), (3, 1, 4)):
         item, scene = opened[k][number], SquareScenes(Scenes(), 16, range(5))[index]
@@ -72,16 +76,18 @@ def test_scenes_are_cut_encoded_and_found_by_layer_count(encoder: Encoder, folde
 def test_only_what_is_missing_is_encoded_again(encoder: Encoder, folder: Path) -> None:
     first, second = folder / "00000_latents_k2.npy", folder / "00001_latents_k2.npy"
     kept, content = first.stat().st_mtime_ns, second.read_bytes()
-    (folder / "00001.json").unlink()
-    build_encoded(encoder, Scenes(), "noise", folder, shard_size=3)
+    (folder / "00001.json").write_text("{}")  # damaged is as good as missing
+    build_latents(encoder, shards(), folder)
     assert first.stat().st_mtime_ns == kept
     assert second.read_bytes() == content
 
 
 def test_what_cannot_be_used_is_refused(encoder: Encoder, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="latents of another data set"):
-        build_encoded(encoder, Scenes(), "other noise", folder, shard_size=3)
-    with pytest.raises(ValueError, match="no scene of the data set has 4 layers"):
-        open_encoded(folder, (4,))
+        build_latents(encoder, shards("other noise"), folder)
+    with pytest.raises(ValueError, match=r"no scene of the data set has 4 layers \(there are 2 or 3\)"):
+        open_latents(folder, 2, (4,))
+    with pytest.raises(FileNotFoundError, match="is not complete: encode the scenes first"):
+        open_latents(folder, 3)
     with pytest.raises(PromptError, match="tokens together"):
-        build_encoded(dataclasses.replace(encoder, batch_size=1), Scenes(("a red dog " * 4,) * 3), "long", tmp_path)
+        build_latents(dataclasses.replace(encoder, batch_size=1), shards("long", ("a red dog " * 4,) * 3), tmp_path)
