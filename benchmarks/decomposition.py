@@ -39,7 +39,7 @@ from dreamlayer_jax.diffusion.steps import sampling_steps
 from dreamlayer_jax.metrics.pictures import psnr, rgb_l1, soft_iou, ssim
 from dreamlayer_jax.pipeline import DreamLayer
 from dreamlayer_jax.prompts import TokenBatch, tokenize
-from dreamlayer_jax.tasks.image_to_layers import with_detail
+from dreamlayer_jax.tasks.seen_in_picture import with_detail
 from sample.evaluate.scenes import FIRST_SEED, batches_of_equal_k, held_out_scenes
 
 Way = Literal["inversion", "inversion unmasked", "inversion without LSSA", "replay", "replay unmasked", "given", "round trip"]

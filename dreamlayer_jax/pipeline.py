@@ -23,6 +23,7 @@ from dreamlayer_jax.request import Sampling, check_request
 from dreamlayer_jax.tasks.edit import edit_layers
 from dreamlayer_jax.tasks.harmonize import Window
 from dreamlayer_jax.tasks.image_to_layers import image_to_layers
+from dreamlayer_jax.tasks.seen_in_picture import UnsupportedLayerWarning, unsupported
 from dreamlayer_jax.tasks.text_to_layers import text_to_layers
 from dreamlayer_jax.weights.formats.checkpoint_folder import save_pretrained
 from dreamlayer_jax.weights.formats.diffusers_folder import export_diffusers
@@ -226,6 +227,7 @@ class DreamLayer(Model):
         seed: int = 0,
         method: Method | None = None,
         on_progress: Callable[[float], None] | None = None,
+        on_warning: Callable[[str], None] | None = None,
         **sampling: Any,
     ) -> LayeredImage:
         """Image to layers (paper Appendix E).
@@ -238,6 +240,8 @@ class DreamLayer(Model):
             method: "inversion" (the paper's), "replay" or "given", see `dreamlayer_jax.diffusion.decompose`; the better one for the model
                 where not given.
             on_progress: called now and then with the share of the work, by its cost, that is done.
+            on_warning: told of a foreground that the picture hardly supports (`Layer.support`), which may be invented; without it, an
+                `UnsupportedLayerWarning` is given.
             sampling: the fields of `request.Sampling`. Where the method inverts the picture, the sampler is DDIM.
 
         Raises:
@@ -247,7 +251,10 @@ class DreamLayer(Model):
         check_request(background=background, foregrounds=foregrounds, seed=seed)
         prompts = [background, *foregrounds]
         options = {"seed": seed, "sampling": Sampling(**sampling), "method": method, "on_progress": on_progress}
-        return image_to_layers(self, read_picture(picture), prompts, **options)
+        image = image_to_layers(self, read_picture(picture), prompts, **options)
+        for text in unsupported(image):
+            on_warning(text) if on_warning is not None else warnings.warn(text, UnsupportedLayerWarning, stacklevel=2)
+        return image
 
 
 def _files(given: File | Sequence[File] | Mapping[File, Any], default: Any) -> list[tuple[Path, Any]]:

@@ -23,6 +23,8 @@ class Layer:
     role: Role
     rgba_straight: UInt8[np.ndarray, "h w 4"]
     """Full canvas, straight alpha."""
+    support: float | None = None
+    """Of a foreground that was found in a picture: how much of it the picture bears out, from 0 to 1 (`tasks/seen_in_picture.py`)."""
 
     def __post_init__(self) -> None:
         if self.role is Role.GLOBAL:

@@ -35,6 +35,8 @@ class LayerEntry:
     context: Name | None = None
     name: Text | None = None
     """The canonical object, where it is not the prompt."""
+    support: Annotated[float, Field(ge=0, le=1)] | None = None
+    """How much of a foreground that was found in a picture the picture bears out."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

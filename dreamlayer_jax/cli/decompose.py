@@ -60,6 +60,7 @@ class Decompose:
                 seed=self.seed,
                 method=self.method,
                 on_progress=bar.at,
+                on_warning=warn,
                 **vars(sampling),
             )
         with new_folder(self.out, overwrite=self.overwrite) as temporary:

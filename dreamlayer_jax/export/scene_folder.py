@@ -55,6 +55,9 @@ def write_scene(image: Scene, folder: Path, *, editor_format: EditorFormat | Non
         {"role": "foreground", "prompt": layer.prompt, "file": f"{i}_{slug(layer.prompt)}.png", "context": f"context_{i}.png"}
         for i, layer in enumerate(image.foregrounds, start=1)
     ]
+    for entry, layer in zip(layers, image.layers, strict=True):
+        if layer.support is not None:
+            entry["support"] = round(layer.support, 3)
     pictures = {entry["file"]: layer.rgba_straight for entry, layer in zip(layers, image.layers, strict=True)}
     pictures |= {"global.png": image.global_rgb, "blend.png": image.blend}
     if image.composite_rgb is not None:
@@ -119,6 +122,7 @@ def read_scene(folder: str | Path, on_warning: Callable[[str], None] = lambda _:
                     prompt=entry.prompt,
                     role=Role[(entry.role or ("foreground" if i else "background")).upper()],
                     rgba_straight=read_layer(folder / entry.file, scene.size, on_warning if i else lambda _: None),
+                    support=entry.support,
                 )
                 for i, entry in enumerate(scene.layers)
             ),

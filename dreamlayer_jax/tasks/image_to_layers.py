@@ -1,13 +1,13 @@
 """Image to layers (paper Appendix E), for a picture of any size.
 
-The layers' pixels get back the detail that the autoencoder loses, for it is there in the picture: see `with_detail`.
+The layers' pixels get back the detail that the autoencoder loses, for it is there in the picture: see `seen_in_picture.py`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TypeVar, get_args
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dreamlayer_jax.canvas import Canvas
-from dreamlayer_jax.compositing import from_uint8, to_uint8, visibility
+from dreamlayer_jax.compositing import from_uint8, to_uint8
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.decode import decode_latents, decode_layers
 from dreamlayer_jax.diffusion.decompose import Method, decompose_layers
@@ -24,12 +24,13 @@ from dreamlayer_jax.diffusion.noise import scene_keys
 from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.model import Model
 from dreamlayer_jax.request import RequestError, Sampling
+from dreamlayer_jax.scene import Layer
 from dreamlayer_jax.tasks.assemble import as_layers, foreground_maps, keep
 from dreamlayer_jax.tasks.finite import DECODERS, UNET, is_finite, require_finite
 from dreamlayer_jax.tasks.progress import DECODING, Progress
+from dreamlayer_jax.tasks.seen_in_picture import REACH, support, with_detail
 
 METHODS: tuple[str, ...] = get_args(Method)
-Pictures = TypeVar("Pictures")
 
 
 def default_method(config: DreamLayerConfig) -> Method:
@@ -95,13 +96,14 @@ def image_to_layers(
     require_finite({UNET: is_finite(made.latents), DECODERS: is_finite(decoded.rgba_straight_01, decoded.global_rgb_01)})
     through = canvas.take(np.asarray(decode_latents(model.config, model.params["vae"], latent, model.place))[0])
     taken = np.stack([canvas.take(pixels) for pixels in np.asarray(decoded.rgba_straight_01)[:, 0]])
-    rgba = to_uint8(with_detail(taken, through, from_uint8(picture)))
+    reach = max(1, round(REACH * max(size) / max(canvas.inner[2:])))
+    rgba = to_uint8(with_detail(taken, through, from_uint8(picture), reach))
     maps = foreground_maps(made.context_maps)
     if canvas.size != canvas.onto:  # maps of the canvas, cut to the picture
         on_canvas = np.asarray(jax.image.resize(maps, (len(maps), *canvas.onto), "linear"))
         maps = np.stack([canvas.take(m[..., None])[..., 0] for m in on_canvas])
     return LayeredImage(
-        layers=as_layers(prompts, rgba),
+        layers=_with_support(as_layers(prompts, rgba), support(taken, through)),
         global_rgb=picture if method != "inversion" else to_uint8(canvas.take(np.asarray(decoded.global_rgb_01)[0])),
         context_maps=maps,
         seed=seed,
@@ -111,17 +113,6 @@ def image_to_layers(
     )
 
 
-def with_detail(rgba_straight_01: Pictures, through_01: Pictures, picture_01: Pictures) -> Pictures:
-    """The layers of a picture P with the picture's own detail.
-
-    What the autoencoder loses, P − D(E(P)), is added to each layer in proportion to how much of the layer is seen, so that Eq. 1 of the
-    layers has it again. Light and shadow are in D(E(P)) and so stay out.
-
-    Args:
-        rgba_straight_01: the layers (k, …, h, w, 4), background first.
-        through_01: D(E(P)), (…, h, w, 3).
-        picture_01: P, (…, h, w, 3).
-    """
-    rgb, alpha = rgba_straight_01[..., :3], rgba_straight_01[..., 3:]
-    xp = alpha.__array_namespace__()
-    return xp.concat([xp.clip(rgb + visibility(alpha) * (picture_01 - through_01), 0, 1), alpha], axis=-1)
+def _with_support(layers: tuple[Layer, ...], found: np.ndarray) -> tuple[Layer, ...]:
+    foregrounds = (dataclasses.replace(layer, support=float(value)) for layer, value in zip(layers[1:], found, strict=True))
+    return (layers[0], *foregrounds)

@@ -18,7 +18,7 @@ from dreamlayer_jax.diffusion.predict import encode_layers, predict
 from dreamlayer_jax.diffusion.solvers.ddim import ddim_step
 from dreamlayer_jax.diffusion.steps import sampling_steps
 from dreamlayer_jax.prompts import TokenBatch
-from dreamlayer_jax.tasks.image_to_layers import METHODS, with_detail
+from dreamlayer_jax.tasks.image_to_layers import METHODS
 
 STEPS = 20
 
@@ -72,18 +72,6 @@ def test_masked_a_slot_sees_the_picture_and_itself_only(scene, inverted) -> None
     other[0] += 1.0  # the background's slot
     np.testing.assert_allclose(inverted(other).states[:, 1:], inverted(clean).states[:, 1:], rtol=1e-4, atol=1e-5)
     assert np.abs(inverted(other, masked=False).states[:, 1:] - inverted(clean, masked=False).states[:, 1:]).max() > 1e-3
-
-
-def test_the_pictures_detail_goes_to_the_layers_as_far_as_they_are_seen() -> None:
-    rng = np.random.default_rng(0)
-    rgba, through = rng.uniform(0.3, 0.7, (3, 2, 4, 4, 4)), rng.uniform(0.4, 0.6, (2, 4, 4, 3))
-    rgba[0, ..., 3], rgba[1:, ..., 3] = 1, rng.integers(0, 2, (2, 2, 4, 4))
-    picture = through + rng.uniform(-0.2, 0.2, through.shape)
-    found = with_detail(rgba, through, picture)
-    np.testing.assert_array_equal(found[..., 3], rgba[..., 3])
-    np.testing.assert_allclose(composite(found) - composite(rgba), picture - through, atol=1e-12)
-    hidden = (rgba[1, ..., 3] == 1) | (rgba[2, ..., 3] == 1)
-    np.testing.assert_array_equal(found[0][hidden], rgba[0][hidden])
 
 
 @pytest.mark.parametrize("method", METHODS)
