@@ -37,18 +37,19 @@ class Naming:
     first_seed: int = 950_000
     """Of the held-out scenes whose prompts are taken."""
     seed: int = 0
-    """Of the starting noise and of the tiles' order."""
+    """Of the tiles' order, and added to each scene's own for the noise it starts from."""
     steps: int = 50
     guidance: float | None = None
     """The model's own by default."""
-    batch: int = 12
+    batch: int = 24
 
 
 def draw(options: Naming) -> None:
     """Writes the pages and the key."""
     from data.world import emoji_world
     from dreamlayer_jax.pipeline import DreamLayer
-    from sample.evaluate.pictures import Sampling, generated_pictures
+    from dreamlayer_jax.request import Sampling
+    from sample.evaluate.pictures import Making, generated_pictures
 
     model = DreamLayer.from_pretrained(options.weights)
     subjects = choose_subjects(emoji_world(), options.first_seed)
@@ -56,9 +57,9 @@ def draw(options: Naming) -> None:
     if options.truth:
         made = through_autoencoder(model, examples, options.batch)
     else:
-        guidance = model.config.guidance if options.guidance is None else options.guidance
-        sampling = Sampling(steps=options.steps, guidance=guidance, seed=options.seed, batch=options.batch, window=None)
-        made = generated_pictures(model, sampling, examples)
+        sampling = Sampling(steps=options.steps, guidance=options.guidance)
+        making = Making(sampling=sampling, seed=options.seed, batch=options.batch, window=None)
+        made = generated_pictures(model, making, examples)
     scenes = {(len(scene.names), scene.seed): scene for scene in made}
     order = shuffled(subjects, options.seed)
     for kind, ordered in order.items():

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamlayer_jax.compositing import composite
 from dreamlayer_jax.diffusion.decompose import decompose_layers
 from dreamlayer_jax.diffusion.guidance import Guidance
 from dreamlayer_jax.diffusion.inversion import invert, see_global_only
