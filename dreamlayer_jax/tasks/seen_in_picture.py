@@ -19,8 +19,8 @@ Eq. 1 of the layers is then 23.5 dB from the picture instead of 23.8."""
 NOISE = 0.008
 """Squared difference from the picture that a good layer may have."""
 UNSUPPORTED = 0.6
-"""Below this support a foreground counts as not in the picture: of the same scenes' foregrounds 83% where one prompt named something that is not
-there, and 7.5% of the true ones, most of which were found wrongly. The area under the curve is 0.94."""
+"""Below this support a foreground counts as not in the picture: of the same scenes' foregrounds 83% where one prompt named something that
+is not there, and 7.5% of the true ones, most of which were found wrongly. The area under the curve is 0.94."""
 
 
 class UnsupportedLayerWarning(UserWarning):
