@@ -8,6 +8,7 @@
 # make tpu      the paper's training and sampling steps compiled for TPU pods, without a TPU: an hour and more
 # make test-tpu the small version of it, a test: two minutes
 # make processes  a training of two processes, one of them killed: as on one machine, minutes
+# make test-beam  what Apache Beam does, in .venv-beam: an extra of its own
 # make lint     ruff alone: rules and format
 #
 # Each makes .venv for itself, and again when setup.cfg changes. Needs Python 3.11+, make and git.
@@ -22,7 +23,7 @@ CORE := tests/test_imports.py tests/test_layer_axis.py tests/diffusion/test_pred
     tests/weights/formats/test_orbax_folder.py tests/weights/formats/test_trained.py tests/export/test_psd.py tests/export/test_openraster.py \
     tests/train/test_loop.py::test_what_a_run_starts_from_is_still_its_owners_afterwards tests/test_wheel.py
 
-.PHONY: sample test test-oldest test-optimized parity kills fuzz tpu test-tpu processes lint clean
+.PHONY: sample test test-beam test-oldest test-optimized parity kills fuzz tpu test-tpu processes lint clean
 
 sample: $(VENV)/.ready-sample
 	$(BIN)/python -m sample generate --background "a sandy beach" --foreground "a red apple" --foreground "a dog" \
@@ -33,6 +34,9 @@ test: lint
 
 test-oldest: .venv-oldest/.ready
 	.venv-oldest/bin/python -m pytest $(CORE)
+
+test-beam: .venv-beam/.ready
+	.venv-beam/bin/python -m pytest tests/data/test_engine.py
 
 test-optimized: $(VENV)/.ready-test
 	DREAMLAYER_OPTIMIZED=1 $(BIN)/python -m pytest $(CORE)
@@ -85,6 +89,11 @@ $(VENV)/.ready-test: setup.cfg pyproject.toml | $(VENV)/bin/python
 	$(PYTHON) -m venv --clear .venv-oldest
 	$(PYTHON) tests/oldest.py > .venv-oldest/constraints.txt
 	.venv-oldest/bin/python -m pip install --quiet --constraint .venv-oldest/constraints.txt --editable '.[train,test]'
+	touch $@
+
+.venv-beam/.ready: setup.cfg
+	$(PYTHON) -m venv --clear .venv-beam
+	.venv-beam/bin/python -m pip install --quiet --editable '.[train,test,beam]'
 	touch $@
 
 $(VENV)/.ready-tpu: $(VENV)/.ready-test

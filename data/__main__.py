@@ -137,13 +137,26 @@ class RenderArt:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command. Returns the exit status; what the user can mend is told in one line, without a traceback."""
     commands = {"preview": Preview, "build": Build, "paint": Paint, "from-pictures": FromPictures, "render-art": RenderArt}
+    arguments, beam = _without_beams(sys.argv[1:] if arguments is None else arguments)
     command = tyro.extras.subcommand_cli_from_dict(commands, prog="python -m data", args=arguments)
     try:
+        if beam:
+            if not hasattr(command, "beam"):
+                raise ValueError(f"{arguments[0]} does nothing with Apache Beam's options (what follows --)")
+            command = dataclasses.replace(command, beam=tuple(beam))
         print(command.run())
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _without_beams(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Our own arguments, and Apache Beam's: what follows a lone --."""
+    if "--" not in arguments:
+        return arguments, []
+    place = arguments.index("--")
+    return arguments[:place], arguments[place + 1 :]
 
 
 if __name__ == "__main__":

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import sys
+import time
 from pathlib import Path
 
 from tqdm import tqdm
-from tyro.conf import Positional
+from tyro.conf import Positional, Suppress
 
+from data.engine import Engine
 from data.peel.assemble import AssemblyRules, chosen_ids, shards
 from data.peel.candidates import CandidateRules
 from data.peel.filters import FilterRules
@@ -17,7 +20,7 @@ from data.peel.ingest import PROMPTS_FILE, IngestRules
 from data.peel.networks import NetworkModels, NetworkStageSource
 from data.peel.peel import PeelSettings
 from data.peel.report import report
-from data.peel.run import Account, Run, account, part_of, peel_all
+from data.peel.run import Account, Run, account, part_of
 from dreamlayer_jax.files import new_file, write_text
 from dreamlayer_jax.planner.plan import PlanError
 from dreamlayer_jax.planner.rules import plan_by_rules
@@ -37,6 +40,10 @@ class FromPictures:
     """i/n: only every n-th picture, from the i-th on, and no data set: for arrays of jobs on one disk. At the end, run once without it."""
     redo: bool = False
     """Make all results again, with the settings of now."""
+    workers: int = 0
+    """Of Apache Beam, on this machine: 0 does without Beam. What follows -- are Beam's own options: -- --runner FlinkRunner …"""
+    beam: Suppress[tuple[str, ...]] = ()
+    """What followed --."""
     models: NetworkModels = NetworkModels()
     candidates: CandidateRules = CandidateRules()
     filters: FilterRules = FilterRules()
@@ -54,15 +61,20 @@ class FromPictures:
         )
         work = self.work or self.pictures.with_name(self.pictures.name + ".work")
         run = Run(pictures=self.pictures, work=work, stages=NetworkStageSource(self.models), settings=settings, rules=self.rules)
-        return run_all(run, self.out, self.assembly, part=_part(self.part), redo=self.redo)
+        engine = Engine(workers=self.workers, options=self.beam)
+        return run_all(run, self.out, self.assembly, part=_part(self.part), redo=self.redo, engine=engine)
 
 
-def run_all(run: Run, out: Path, rules: AssemblyRules, *, part: tuple[int, int] = (1, 1), redo: bool = False) -> str:
+def run_all(
+    run: Run, out: Path, rules: AssemblyRules, *, part: tuple[int, int] = (1, 1), redo: bool = False, engine: Engine = Engine()
+) -> str:
     """Peels the inputs of a part and, if the part is the whole, writes report and data set. What to tell the person comes back."""
     inputs = run.begin(redo)
     mine = part_of(inputs, part)
+    started = time.time()
     with tqdm(total=len(mine), unit="picture", disable=not sys.stderr.isatty()) as bar:
-        peel_all(run, mine, redo=redo, on_done=lambda source, outcome: bar.update())
+        do, is_done = functools.partial(run.one, redo=redo), functools.partial(run.noted_since, started)
+        engine.each(do, mine, run.work, is_done=is_done, on_done=bar.update)
     if part[1] > 1:
         return f"{len(mine)} of {len(inputs)} pictures have their results in {run.work}; run without --part when all parts are done"
     found = account(run, inputs)

@@ -75,6 +75,13 @@ class Run:
         """The note of an input: which picture it is, or why it is none."""
         return self.work / "inputs" / f"{hashlib.sha256(source.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.json"
 
+    def noted_since(self, moment: float, source: str) -> bool:
+        """Whether a worker has been through with an input since `moment` (seconds since the epoch)."""
+        try:
+            return self.entry_path(source).stat().st_mtime >= moment
+        except OSError:
+            return False
+
     def one(self, source: str, redo: bool = False) -> Outcome:
         """One input to its end. Never raises but for the disk: an exception of a stage is the input's failure."""
         started = time.monotonic()
