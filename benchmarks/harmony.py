@@ -1,7 +1,7 @@
 """Harmonisation and moving against truth: do shadows appear where they should, do they follow, do the foregrounds stay.
 
     python -m benchmarks.harmony --weights pocket --count 200
-    python -m benchmarks.harmony --weights pocket --count 60 --lays kept     Eq. 12 as it is written, whatever the model's own way is
+    python -m benchmarks.harmony --weights pocket --count 60 --fuse kept     Eq. 12 as it is written, whatever the model's own way is
 
 True layers of held-out scenes are encoded, harmonised (IRH, Eq. 12) and compared with the true picture, which has the shadows that the
 blend (Eq. 1) of the layers lacks. Every figure has a 95% bootstrap interval over scenes.
@@ -33,7 +33,7 @@ from data.scenes import Scene, compose
 from data.source import SceneSource
 from data.world import emoji_world
 from dreamlayer_jax.compositing import composite, from_uint8
-from dreamlayer_jax.config import Lays
+from dreamlayer_jax.config import Fuse
 from dreamlayer_jax.diffusion.denoise import noised
 from dreamlayer_jax.diffusion.noise import layer_noise, scene_keys
 from dreamlayer_jax.metrics.pictures import psnr
@@ -62,7 +62,7 @@ class Harmony:
     t_h: int | None = None
     """This and the next two: the model's own by default."""
     t_h_end: int | None = None
-    lays: Lays | None = None
+    fuse: Fuse | None = None
     batch: int = 20
     out: Path | None = None
 
@@ -71,7 +71,7 @@ def harmonised(model: DreamLayer, options: Harmony, scenes: list[Scene], rgba: n
     """Composites (n, h, w, 3) in [0, 1] of layers (n, k, h, w, 4), with the scenes' prompts."""
     own = model.config.harmonize
     start, end = (own if given is None else given for own, given in zip(own.window, (options.t_h, options.t_h_end), strict=True))
-    config = dataclasses.replace(model.config, harmonize=dataclasses.replace(own, lays=options.lays or own.lays))
+    config = dataclasses.replace(model.config, harmonize=dataclasses.replace(own, fuse=options.fuse or own.fuse))
     model = dataclasses.replace(model, config=config)
     n, k = rgba.shape[:2]
     latents = encode_layers_on_grey(model, rgba.reshape(n * k, *rgba.shape[2:]))

@@ -38,7 +38,7 @@ def predictions(sampler: str, steps: int) -> int:
     from dreamlayer_jax.diffusion.steps import sampling_steps
 
     run = sampling_steps(sd15().schedule, steps, sampler)
-    return len(run) + len(run.below(sd15().harmonize.start))
+    return len(run) + len(run.below(sd15().harmonize.t_h))
 
 
 def ours(row: str, side: int, taken: int) -> dict[str, Any]:

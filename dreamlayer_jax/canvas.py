@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -11,7 +10,7 @@ from PIL import Image
 
 from dreamlayer_jax.compositing import premultiply, unpremultiply
 
-Pixels = TypeVar("Pixels", UInt8[np.ndarray, "h w c"], Float[np.ndarray, "h w c"])
+AnyPixels = UInt8[np.ndarray, "H W c"] | Float[np.ndarray, "H W c"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +34,15 @@ class Canvas:
         around = ((top, self.onto[0] - top - height), (left, self.onto[1] - left - width), (0, 0))
         return np.pad(resized, around, mode="edge")
 
-    def take(self, pixels: Pixels) -> Pixels:
+    def take(self, pixels: AnyPixels) -> UInt8[np.ndarray, "h w c"] | Float[np.ndarray, "h w c"]:
         """What the canvas shows (H, W, c), in the picture's own size (h, w, c)."""
         top, left, height, width = self.inner
         return _resize(pixels[top : top + height, left : left + width], *self.size)
 
 
-def _resize(pixels: Pixels, height: int, width: int) -> Pixels:
+def _resize(
+    pixels: AnyPixels, height: int, width: int
+) -> UInt8[np.ndarray, "{height} {width} c"] | Float[np.ndarray, "{height} {width} c"]:
     """Pillow's Lanczos filter; RGBA is resampled premultiplied. Floats of four channels are straight RGBA in [0, 1]."""
     if pixels.shape[:2] == (height, width):
         return pixels

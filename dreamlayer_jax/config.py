@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field
 
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 Sampler = Literal["ddim", "dpm++", "dpm++-karras", "unipc", "lcm", "tcd"]
@@ -29,7 +31,7 @@ _MOST = {  # of each field, so that no configuration asks for more than a machin
     "prompt_windows": 64,
     "max_foregrounds": 1000,
 }
-_MAY_BE_ZERO = frozenset({"context_layers", "context_block", "steps_offset", "t_guided", "start", "end"})
+_MAY_BE_ZERO = frozenset({"context_layers", "context_block", "steps_offset", "t_guided", "t_h", "t_h_end"})
 _MOST_BLOCKS = 16
 
 
@@ -256,16 +258,17 @@ class LayeredConfig:
         return (*frames, "foreground") if own_kv else frames
 
 
-Lays = Literal["kept", "blend"]
+Fuse = Literal["kept", "blend"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HarmonizeConfig:
     """Information Retained Harmonization (§3.3), as it is done where nobody says otherwise."""
 
-    start: int = 600  # T_H of Table 4
-    end: int = 400  # T'_H of Table 4
-    lays: Lays = "kept"  # what is laid in: the kept latents z^i as Eq. 12 has it, or the latent of the blend
+    t_h: Annotated[int, Field(validation_alias=AliasChoices("t_h", "start"))] = 600  # T_H of Table 4; older files call it start
+    t_h_end: Annotated[int, Field(validation_alias=AliasChoices("t_h_end", "end"))] = 400  # T'_H of Table 4; older files call it end
+    fuse: Annotated[Fuse, Field(validation_alias=AliasChoices("fuse", "lays"))] = "kept"
+    """What is fused with the global picture: the kept latents z^i, as Eq. 12 has it, or the blend's latent. Older files call it lays."""
 
     def __post_init__(self) -> None:
         _require_sizes(self)
@@ -273,7 +276,7 @@ class HarmonizeConfig:
     @property
     def window(self) -> tuple[int, int]:
         """(T_H, T'_H)."""
-        return self.start, self.end
+        return self.t_h, self.t_h_end
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -369,5 +372,5 @@ def pocket() -> DreamLayerConfig:
         ),
         schedule=ScheduleConfig(prediction_type="sample"),
         layered=LayeredConfig(context_block=0, context_layers=1, context_width=64, given_clean=True),
-        harmonize=HarmonizeConfig(end=0, lays="blend"),
+        harmonize=HarmonizeConfig(t_h_end=0, fuse="blend"),
     )

@@ -21,7 +21,7 @@ from benchmarks.harmony import SHADOW, Harmony, harmonised, still_scores
 from benchmarks.report import figures_of
 from data.scenes import Scene
 from dreamlayer_jax.compositing import composite, from_uint8
-from dreamlayer_jax.config import Lays
+from dreamlayer_jax.config import Fuse
 from dreamlayer_jax.metrics.pictures import psnr
 from dreamlayer_jax.pipeline import DreamLayer
 from sample.evaluate.intervals import as_figure, bootstrap_frechet
@@ -30,7 +30,7 @@ from sample.evaluate.report import cell, table
 from sample.evaluate.scenes import held_out_scenes
 from sample.evaluate.scoring import CLEAR
 
-WINDOWS: tuple[tuple[int, int, Lays], ...] = (
+WINDOWS: tuple[tuple[int, int, Fuse], ...] = (
     (0, 0, "kept"),
     (200, 0, "kept"),
     (400, 200, "kept"),
@@ -39,7 +39,7 @@ WINDOWS: tuple[tuple[int, int, Lays], ...] = (
     (600, 400, "blend"),
     (600, 0, "blend"),
 )
-"""T_H, T'_H, and what is laid in: the paper's five, then those of `HarmonizeConfig.lays` "blend"."""
+"""T_H, T'_H, and what is laid in: the paper's five, then those of `HarmonizeConfig.fuse` "blend"."""
 
 COLUMNS = {
     "whole": "whole, dB",
@@ -58,11 +58,11 @@ def sweep(weights: str, count: int) -> dict[str, dict[str, Any]]:
     scenes = sorted((source.scene(n) for n in range(count)), key=lambda scene: len(scene.rgba))
     truth = probe.features(np.stack([from_uint8(scene.global_rgb) for scene in scenes]))
     swept = {}
-    for t_h, t_h_end, lays in tqdm(WINDOWS, desc="windows"):
-        made = composites(model, Harmony(weights=weights, t_h=t_h, t_h_end=t_h_end, lays=lays), scenes)
+    for t_h, t_h_end, fuse in tqdm(WINDOWS, desc="windows"):
+        made = composites(model, Harmony(weights=weights, t_h=t_h, t_h_end=t_h_end, fuse=fuse), scenes)
         figures = figures_of(scores(scene, picture) for scene, picture in zip(scenes, made, strict=True))
         distance = bootstrap_frechet(list(probe.features(np.stack(made))[:, None]), list(truth[:, None]))
-        swept[f"{t_h}, {t_h_end}" + (", blend" if lays == "blend" else "")] = figures | (
+        swept[f"{t_h}, {t_h_end}" + (", blend" if fuse == "blend" else "")] = figures | (
             {} if distance is None else {"frechet": as_figure(distance)}
         )
     return swept

@@ -169,8 +169,8 @@ class Harmonize:
 
     def window(self, model: DreamLayer) -> tuple[int, int]:
         """(T_H, T'_H) of the options, the model's where they are not given."""
-        start, end = model.config.harmonize.window
-        return start if self.t_h is None else self.t_h, end if self.t_h_end is None else self.t_h_end
+        own = model.config.harmonize
+        return own.t_h if self.t_h is None else self.t_h, own.t_h_end if self.t_h_end is None else self.t_h_end
 
 
 def file_and_strength(text: str) -> tuple[Path, float]:

@@ -6,7 +6,7 @@ z are the latents kept from the layers' own denoising, ẑ this pass's: it start
 while t ≥ T'_H, and then it runs free to 0. Editing (Eq. 13) is the same with op(z^i) and op(I_α^i): see `tasks/edit`.
 
 Where a latent covers much of an object, its border is no mixture of latents: a latent of half an object is not half its latent. With
-`HarmonizeConfig.lays` "blend", what is laid in is the latent of the layers' blend B (Eq. 1) under the background's noise ε^1,
+`HarmonizeConfig.fuse` "blend", what is laid in is the latent of the layers' blend B (Eq. 1) under the background's noise ε^1,
 
     ẑ^m = ẑ^1 (1 − c) + (√ᾱ_t E(B) + √(1 − ᾱ_t) ε^1) c,   c = (1 − Π_{i≥2} (1 − I_α^i))^4
 
@@ -69,7 +69,7 @@ def harmonize(
     """The second pass, from T_H to 0, of the fused latent ẑ^m in the global slot of the layer batch.
 
     Args:
-        config: the model; `config.harmonize.lays` says what is laid in.
+        config: the model; `config.harmonize.fuse` says what is laid in.
         unet_params: the UNet's.
         kept: the layer batch's latents over `steps`; the global layer's are not used.
         alpha: the foregrounds' I_α in [0, 1], at the picture's resolution.
@@ -122,7 +122,7 @@ def _advance(
     background_noise = noise_of(kept.states[0, 0], kept.clean[0], steps.alpha_t[0])
 
     def put(z: Array, at: Steps, i: Array) -> Array:
-        if config.harmonize.lays == "kept":
+        if config.harmonize.fuse == "kept":
             fused = fuse(z, kept.states[i, 1:-1], alphas)
         else:
             fused = fuse(z, add_noise(at.alpha_t, blend, background_noise)[None], covered[None])

@@ -71,7 +71,7 @@ def image_to_layers(
     canvas = Canvas(size, (model.config.sample_size,) * 2)
     placed = jnp.asarray(from_uint8(canvas.place(picture)))[None]
     latent = encode_pictures(model.config, model.params["vae"], placed, model.place)
-    kept_steps = steps.below(model.config.harmonize.start)
+    kept_steps = steps.below(model.config.harmonize.t_h)
     made = decompose_layers(
         model.config,
         model.params,

@@ -45,7 +45,7 @@ def text_to_layers(
     model.tokens(*scenes)  # too many or too long prompts are refused before anything is made
     size = size or (model.config.sample_size, model.config.sample_size)
     check_size(model.config, size)
-    kept_steps = window_steps(steps, window) if window[0] else steps.below(model.config.harmonize.start)
+    kept_steps = window_steps(steps, window) if window[0] else steps.below(model.config.harmonize.t_h)
     sampled, composed = len(steps) + DECODING, len(kept_steps) + DECODING if window[0] else 0
     progress = Progress(on_progress, sampled + composed) if on_progress is not None else None
     keys = scene_keys(seeds)

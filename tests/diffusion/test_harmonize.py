@@ -47,10 +47,10 @@ def run(config, params, scene, empty_ids) -> Any:
     steps = sampling_steps(config.schedule, STEPS).below(600)
 
     def harmonized(
-        alpha: np.ndarray, lays: str = "kept", t_h_end: int = 400, noise: np.ndarray | None = None, blend: np.ndarray | None = None
+        alpha: np.ndarray, what: str = "kept", t_h_end: int = 400, noise: np.ndarray | None = None, blend: np.ndarray | None = None
     ) -> Trajectory:
         kept = noised(z, jnp.asarray(draw(*z.shape, seed=5) if noise is None else np.broadcast_to(noise, z.shape)), steps)
-        own = dataclasses.replace(config, harmonize=HarmonizeConfig(lays=lays))
+        own = dataclasses.replace(config, harmonize=HarmonizeConfig(fuse=what))
         soft = mean_over_cells(jnp.asarray(alpha), *z.shape[2:4])[..., None]
         blend = fuse(z[0], z[1:-1], soft) if blend is None else jnp.asarray(blend)
         return harmonize(own, params["unet"], kept, jnp.asarray(alpha), blend, contexts, steps, guidance, t_h_end)
@@ -65,10 +65,10 @@ def clear_and_square() -> tuple[np.ndarray, np.ndarray]:
     return clear, square
 
 
-@pytest.mark.parametrize("lays", ["kept", "blend"])
-def test_foregrounds_enter_by_their_alpha_within_the_window_only(run, lays: str) -> None:
+@pytest.mark.parametrize("what", ["kept", "blend"])
+def test_foregrounds_enter_by_their_alpha_within_the_window_only(run, what: str) -> None:
     clear, square = clear_and_square()
-    without, fused, never = run(clear, lays), run(square, lays), run(square, lays, t_h_end=1000)
+    without, fused, never = run(clear, what), run(square, what), run(square, what, t_h_end=1000)
     assert without.clean.shape == (1, 4, 4, 4)
     assert len(without.states) == 6  # t = 501, 401, …, 1
     np.testing.assert_allclose(never.clean, without.clean, rtol=1e-6)

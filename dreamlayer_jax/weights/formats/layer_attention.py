@@ -108,7 +108,7 @@ def configured(config: DreamLayerConfig, opened: LayerAttentionFile) -> DreamLay
             layer_shared=False,
             guided=False,
         ),
-        harmonize=dataclasses.replace(config.harmonize, lays="kept" if together else "blend"),
+        harmonize=dataclasses.replace(config.harmonize, fuse="kept" if together else "blend"),
     )
 
 

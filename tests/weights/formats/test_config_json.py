@@ -25,6 +25,18 @@ def test_heads_may_be_a_number_or_one_a_block() -> None:
     assert from_json(to_json(config)) == config
 
 
+@pytest.mark.parametrize(("name", "older"), [("fuse", "lays"), ("t_h", "start"), ("t_h_end", "end")])
+def test_a_fields_older_name_is_read(name: str, older: str) -> None:
+    """Of models saved before the rename, the shipped one among them; both names at once are one too many."""
+    tree = json.loads(to_json(pocket()))
+    value = tree["harmonize"].pop(name)
+    tree["harmonize"][older] = value
+    assert from_json(json.dumps(tree)) == pocket()
+    tree["harmonize"][name] = value
+    with pytest.raises(ValueError, match=older):
+        from_json(json.dumps(tree))
+
+
 def altered(path: tuple[str, ...], value: object) -> str:
     tree = json.loads(to_json(pocket()))
     inner = tree
