@@ -132,9 +132,9 @@ def survey(
         found.config = steps.of(found.config) if steps else found.config
         networks = Counter(at[0] for at in opened.changes)
         ranks = sorted({opened.tensors.shape(keys["down"])[0] for keys in opened.changes.values()})
-        where = " and ".join(f"{count} layers of the {NETWORKS[network]}" for network, count in networks.items())
+        changed = " and ".join(f"{count} layers of the {NETWORKS[network]}" for network, count in networks.items())
         rank = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
-        return f"{steps or 'a LoRA'}; {where}, {rank}, at strength {strength:g}"
+        return f"{steps or 'a LoRA'}; {changed}, {rank}, at strength {strength:g}"
 
     def attention(file: Path, told: LayerAttentionKind | None) -> str:
         opened = open_layer_attention(file, found.config.unet, told)
@@ -166,16 +166,16 @@ def survey(
         found.attempt("--layer-attention", file, lambda file=file, told=told: attention(file, told))
     if layer_decoder is not None:
         found.attempt("--layer-decoder", layer_decoder, decoder)
-    for where in [tokenizer] if tokenizer is not None else own_tokenizer:
-        found.files.append(("--tokenizer", _tokenizer(where)))
+    for source in [tokenizer] if tokenizer is not None else own_tokenizer:
+        found.files.append(("--tokenizer", _tokenizer(source)))
     return found
 
 
-def _tokenizer(where: str | Path) -> str:
+def _tokenizer(source: str | Path) -> str:
     try:
-        return f"{find_tokenizer(where, download=False)}: a tokenizer"
+        return f"{find_tokenizer(source, download=False)}: a tokenizer"
     except (WeightsError, FileNotFoundError):
-        return f"{where}: not on this machine; where it is a hub id, it is downloaded when a model is loaded (2 MB)"
+        return f"{source}: not on this machine; where it is a hub id, it is downloaded when a model is loaded (2 MB)"
 
 
 def _size(path: Path) -> str:

@@ -14,25 +14,25 @@ NOT_NEEDED = ("*non_ema*", "safety_checker/*")
 MOVED = {"runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5"}  # removed from the hub by its owner
 
 
-def find_model(where: str | Path, download: bool = True) -> Path:
+def find_model(source: str | Path, download: bool = True) -> Path:
     """The file or folder of a model: a shipped one by its name, a path, or a hub id "owner/name", which is downloaded, if it may be.
 
     Raises `WeightsError` if there is no such file or folder and the hub has none, or cannot be reached.
     """
     from dreamlayer_jax.weights.files.errors import WeightsError
 
-    path = Path(__file__).parent / where if where in SHIPPED else Path(where)
+    path = Path(__file__).parent / source if source in SHIPPED else Path(source)
     if path.exists():
         return path
-    if where in SHIPPED:
+    if source in SHIPPED:
         raise WeightsError(f"there is no model folder {path}: the installation is not whole")
-    wanted = f"there is no model folder {where}: give a model's folder or file, or one of {', '.join(SHIPPED)}"
-    if not (isinstance(where, str) and HUB_ID.fullmatch(where)):
+    wanted = f"there is no model folder {source}: give a model's folder or file, or one of {', '.join(SHIPPED)}"
+    if not (isinstance(source, str) and HUB_ID.fullmatch(source)):
         raise WeightsError(wanted)
     try:
-        return _fetch_model(where, download)
+        return _fetch_model(source, download)
     except WeightsError as error:
-        moved = f" {where} was removed from the hub; the same model is there as {MOVED[where]}: give that." if where in MOVED else ""
+        moved = f" {source} was removed from the hub; the same model is there as {MOVED[source]}: give that." if source in MOVED else ""
         raise WeightsError(f"{wanted}.{moved} {error}") from error
 
 

@@ -73,9 +73,14 @@ def test_eq_10_11_is_the_softmax_over_the_keys_of_all_valid_layers() -> None:
 
 
 def test_one_layer_makes_it_plain_attention() -> None:
+    """A layer axis of one layer, and no axis at all, against the softmax in float64."""
     q, k, v = np.random.default_rng(2).normal(size=(3, B, 5, 2, 4)).astype(np.float32)
-    layer = jax.tree.map(lambda x: x[0], contexts(None))
-    np.testing.assert_allclose(layer_shared_attention(q, k, v, layer, ()), attention(q, k, v), atol=1e-6)
+    weights = np.exp(np.einsum("btnd,bsnd->bnts", q, k).astype(np.float64) / np.sqrt(4))
+    expected = np.einsum("bnts,bsnd->btnd", weights / weights.sum(-1, keepdims=True), v)
+    alone = jax.tree.map(lambda x: x[:1], contexts(None))
+    mapped = jax.vmap(lambda *layer: layer_shared_attention(*layer, LAYER), axis_name=LAYER[0])
+    np.testing.assert_allclose(mapped(q[None], k[None], v[None], alone)[0], expected, atol=1e-5)
+    np.testing.assert_allclose(layer_shared_attention(q, k, v, jax.tree.map(lambda x: x[0], alone), ()), expected, atol=1e-5)
 
 
 def test_eq_14_16_every_layer_sees_the_global_layers_keys_alone() -> None:

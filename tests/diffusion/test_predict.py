@@ -152,6 +152,6 @@ def test_a_longer_global_prompt_changes_the_global_layer_only(config, params, sc
     for windows in (1, 2):
         longer = dataclasses.replace(config, layered=dataclasses.replace(apart, prompt_windows=windows))
         layers = encode_layers(longer, params, ids, words, empty_ids)
-        found.append(np.asarray(predict(longer, params["unet"], z, np.full(2, 500), layers).sample))
+        found.append(np.asarray(jit(partial(predict, longer))(params["unet"], z, np.full(2, 500), layers).sample))
     np.testing.assert_allclose(found[1][:-1], found[0][:-1], atol=1e-5)
     assert np.abs(found[1][-1] - found[0][-1]).max() > 1e-3

@@ -96,6 +96,21 @@ def test_the_library_makes_what_the_command_makes(generate, tiny_folder: Path, t
     assert image.settings == commanded.settings
 
 
+def test_an_unknown_word_is_a_warning_with_near_names(generate, tiny_folder: Path, tmp_path: Path) -> None:
+    done = generate("--out", tmp_path / "out", foregrounds=("a dogg",))
+    assert done.status == 0
+    warning = next(line for line in done.err.splitlines() if line.startswith("warning: "))
+    assert "“dogg” (in “a dogg”); near names: dog" in warning
+    assert f"python -m sample vocabulary --weights {tiny_folder}" in warning
+    assert (tmp_path / "out" / "sheet.png").is_file()
+
+
+def test_known_words_are_no_warning(generate, tmp_path: Path) -> None:
+    done = generate("--out", tmp_path / "out", background="The GREEN meadow", foregrounds=("a red apple",))
+    assert done.status == 0
+    assert "warning" not in done.err
+
+
 def test_overwrite_replaces_an_earlier_scene(generate, tmp_path: Path) -> None:
     assert generate("--out", tmp_path / "out", foregrounds=("a dog", "a cat")).status == 0
     assert generate("--out", tmp_path / "out", "--overwrite").status == 0

@@ -1,4 +1,4 @@
-"""The words a model knows: the list, and the warning for any other word."""
+"""The words a model knows, and which others are near. That `generate` warns of any other: test_generate.py."""
 
 from __future__ import annotations
 
@@ -28,21 +28,6 @@ def test_a_missing_model_is_named(sample, tmp_path: Path) -> None:
     done = sample("vocabulary", "--weights", tmp_path / "nowhere")
     assert done.status == 1
     assert done.err.startswith(f"error: there is no model folder {tmp_path / 'nowhere'}")
-
-
-def test_an_unknown_word_is_a_warning_with_near_names(generate, tiny_folder: Path, tmp_path: Path) -> None:
-    done = generate("--out", tmp_path / "out", foregrounds=("a dogg",))
-    assert done.status == 0
-    warning = next(line for line in done.err.splitlines() if line.startswith("warning: "))
-    assert "“dogg” (in “a dogg”); near names: dog" in warning
-    assert f"python -m sample vocabulary --weights {tiny_folder}" in warning
-    assert (tmp_path / "out" / "sheet.png").is_file()
-
-
-def test_known_words_are_no_warning(generate, tmp_path: Path) -> None:
-    done = generate("--out", tmp_path / "out", background="The GREEN meadow", foregrounds=("a red apple",))
-    assert done.status == 0
-    assert "warning" not in done.err
 
 
 @pytest.mark.parametrize(
