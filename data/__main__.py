@@ -13,15 +13,20 @@ Preview and build take `--world emoji` (the default), `--world shapes` (drawn), 
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import sys
 from pathlib import Path
 from typing import Literal
 
 import tyro
+from tyro.conf import Suppress
 
+from data.composed import made
 from data.cutouts import ART
+from data.engine import Engine
 from data.folder import FolderSource
 from data.from_pictures import FromPictures, Paint
+from data.layout import MAX_OBJECTS
 from data.preview import sheet
 from data.render_art import FONT, drawn_cutouts, write_art
 from data.scenes import Pairs, Split
@@ -46,7 +51,9 @@ class _Scenes:
     size: int = 64
     """Pixels a side."""
     layers: tuple[int, ...] = (2, 3, 4)
-    """How many layers, background included, scenes have, by seed in turn."""
+    """How many layers, background included, scenes have, by seed in turn; 2 to 9."""
+    max_objects: int | None = None
+    """The same in short: scenes of one object to so many, 8 at most."""
     seed: int = 0
     """The first scene's seed."""
 
@@ -57,7 +64,14 @@ class _Scenes:
         if self.layered is not None:
             return FolderSource(self.layered)
         seeds = range(self.seed, self.seed + count)
-        return SceneSource(self._world(), seeds, size=self.size, layers=self.layers, split=split, pairs=pairs)
+        return SceneSource(self._world(), seeds, size=self.size, layers=self._layers(), split=split, pairs=pairs)
+
+    def _layers(self) -> tuple[int, ...]:
+        if self.max_objects is None:
+            return self.layers
+        if not 1 <= self.max_objects <= MAX_OBJECTS:
+            raise ValueError(f"--max-objects {self.max_objects}: give 1 to {MAX_OBJECTS}")
+        return tuple(range(2, self.max_objects + 2))
 
     def _world(self) -> World:
         if self.world == "folder":
@@ -105,6 +119,10 @@ class Build(_Scenes):
     """Scenes of the split "train" (with --layered: every layered image of the folder)."""
     held_out: int = 0
     """Scenes of the split "held_out"."""
+    workers: int = 0
+    """Of Apache Beam, on this machine: 0 does without Beam. What follows -- are Beam's own options. The data set is the same."""
+    beam: Suppress[tuple[str, ...]] = ()
+    """What followed --."""
 
     def run(self) -> str:
         sources = {"train": self.source(self.scenes, "train")}
@@ -113,10 +131,17 @@ class Build(_Scenes):
                 raise ValueError("--held-out composes scenes and cannot go with --layered; build the other folder by itself")
             sources["held_out"] = self.source(self.held_out, "held_out")
         try:
-            from data.tfds_builder import build
+            from data.tfds_builder import build, require_new
         except ImportError as error:
             raise ValueError(f"building needs tensorflow-datasets and TensorFlow ({error}); pip install -e '.[train]'") from error
+        engine, work = Engine(workers=self.workers, options=self.beam), self.out / "layered_scenes.work"
+        if engine.is_beam:
+            require_new(self.out)
+            fields = dataclasses.asdict(self)
+            what = {name: fields[name] for name in ("world", "objects", "backgrounds", "layered", "size", "seed")}
+            sources = made(sources, work, engine, {**what, "layers": self._layers()})
         folder = build(sources, self.out)
+        shutil.rmtree(work, ignore_errors=True)
         return f"wrote {folder}: " + ", ".join(f"{len(source)} scenes in {split!r}" for split, source in sources.items())
 
 

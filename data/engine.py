@@ -42,6 +42,11 @@ class Engine:
         if self.workers < 0:
             raise ValueError(f"--workers {self.workers}: give 0 (no Apache Beam), 1 or more")
 
+    @property
+    def is_beam(self) -> bool:
+        """Whether Apache Beam does the work."""
+        return bool(self.workers or self.options)
+
     def each(
         self,
         do: Callable[[str], object],
@@ -59,7 +64,7 @@ class Engine:
         Raises:
             ValueError: Beam is wanted and not installed, or its options cannot be.
         """
-        if not (self.workers or self.options):
+        if not self.is_beam:
             for item in items:
                 do(item)
                 on_done()

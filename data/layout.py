@@ -8,12 +8,17 @@ import numpy as np
 
 from data.cutouts import Cutout
 
-NEAREST_SIDE = {1: (0.48, 0.58), 2: (0.43, 0.54), 3: (0.40, 0.48)}  # longer side of the nearest object, by number of objects
+NEAREST_SIDE = {  # longer side of the nearest object, by number of objects
+    1: (0.48, 0.58), 2: (0.43, 0.54), 3: (0.40, 0.48), 4: (0.35, 0.43), 5: (0.28, 0.34), 6: (0.24, 0.28), 7: (0.20, 0.24), 8: (0.175, 0.21),
+}  # fmt: skip
+MAX_OBJECTS = max(NEAREST_SIDE)
+GAP = (0.05, 0.10)  # between the feet of two neighbours in depth
+MAX_DEPTH = 0.28  # between the nearest and the farthest: above it there is no ground
 MIN_VISIBLE = 0.65
 _MAX_CUT = 0.1  # share of an object's width that the border may cut
 _CUT_CHANCE = 0.12
 _EYE = 0.05  # unit y at which the perspective rule would shrink an object to nothing: well above any painted horizon, for a mild rule
-_TRIES = 60
+_TRIES = 60  # of up to three objects; more take more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +38,12 @@ def arrange(rng: np.random.Generator, cutouts: tuple[Cutout, ...]) -> tuple[Plac
     count = len(cutouts)
     side = rng.uniform(*NEAREST_SIDE[count])
     nearest = rng.uniform(0.88, 0.96)
-    gaps = rng.uniform(0.05, 0.10, count - 1)
+    gaps = rng.uniform(*GAP, count - 1) * min(1.0, MAX_DEPTH / (GAP[1] * max(1, count - 1)))
     feet = nearest - np.concatenate([[0.0], np.cumsum(gaps)])[::-1]
-    for attempt in range(_TRIES):
+    tries = _TRIES * max(1, count - 2)
+    for attempt in range(tries):
         # The first tries are free; should they all hide something, columns of equal width do not.
-        spread = attempt >= _TRIES // 2
+        spread = attempt >= tries // 2
         columns = rng.permutation(count)
         placed = []
         for cutout, foot, column in zip(cutouts, feet, columns, strict=True):

@@ -7,17 +7,17 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from data.scenes import MAX_LAYERS
 from dreamlayer_jax.compositing import composite, from_uint8, over_checks, premultiply, to_uint8
 
 _GAP, _LINE = 8, 18
+_LEAST_LAYERS = 4  # columns that every sheet has
 _INK, _PAPER = (30, 30, 30), (250, 250, 248)
 
 
 def sheet(examples: Sequence[dict[str, Any]], zoom: int) -> Image.Image:
     """One row a scene. Every pixel of a scene is drawn `zoom` pixels wide."""
     side = examples[0]["global"].shape[0] * zoom
-    columns = 2 + max(MAX_LAYERS, *(len(example["prompts"]) for example in examples))
+    columns = 2 + max(_LEAST_LAYERS, *(len(example["prompts"]) for example in examples))
     picture = Image.new("RGB", (columns * (side + _GAP) + _GAP, len(examples) * (side + _LINE + _GAP) + _GAP), _PAPER)
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(13)

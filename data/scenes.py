@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from data.captions import caption
-from data.layout import Placement, arrange
+from data.layout import MAX_OBJECTS, Placement, arrange
 from data.light import Light, cast, draw_light
 from data.world import World
 from dreamlayer_jax.compositing import composite
@@ -24,7 +24,7 @@ from dreamlayer_jax.compositing import composite
 Split = Literal["train", "held_out"]
 Pairs = Literal["train", "held_out"]
 _SPLITS = ("train", "held_out")
-MAX_LAYERS = 4
+MAX_LAYERS = 1 + MAX_OBJECTS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,7 +70,7 @@ def compose(
 ) -> Scene:
     """The scene of a seed: the same arguments give the same bytes, and another `size` gives the same scene at that many pixels a side.
 
-    k: layers including the background, 2 to 4. split: "train" and "held_out" never share a scene, whatever the seeds.
+    k: layers including the background, 2 to 9. split: "train" and "held_out" never share a scene, whatever the seeds.
     pairs: "train" has no held-out pair of objects; "held_out" (k >= 3, of the held-out split only) has at least one.
     moves: the same scene with its objects, far to near, shifted to the right by so many widths of the picture.
     ValueError for anything else.
@@ -136,6 +136,8 @@ def check_arguments(seed: int, size: int, k: int, split: str, pairs: str) -> Non
 def _choose(world: World, rng: np.random.Generator, count: int, pairs: Pairs) -> list[int]:
     """Distinct cut-outs by index, in random depth order."""
     names = [cutout.name for cutout in world.cutouts]
+    if count > len(names):
+        raise ValueError(f"a scene of {count} different objects needs as many cut-outs, and this world has {len(names)}: add cut-outs")
     for _ in range(10_000):
         chosen = rng.choice(len(names), count, replace=False)
         found = any(tuple(sorted((names[a], names[b]))) in world.held_out_pairs for n, a in enumerate(chosen) for b in chosen[:n])

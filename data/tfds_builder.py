@@ -110,10 +110,19 @@ def build(sources: Mapping[str, ExampleSource], folder: Path) -> Path:
     return _prepared(LayeredScenes(sources=sources, data_dir=folder))
 
 
-def _prepared(builder: tfds.core.DatasetBuilder) -> Path:
-    folder = Path(builder.data_dir)
+def require_new(folder: Path) -> None:
+    """Raises `FileExistsError` if `build` would: for those who have work to do before it."""
+    _require_new(Path(LayeredScenes(sources={}, data_dir=folder).data_dir))
+
+
+def _require_new(folder: Path) -> None:
     if folder.exists():
         raise FileExistsError(f"{folder} already holds a data set; choose another --out, or delete it first")
+
+
+def _prepared(builder: tfds.core.DatasetBuilder) -> Path:
+    folder = Path(builder.data_dir)
+    _require_new(folder)
     for left in folder.parent.glob(f"incomplete.*_{folder.name}"):
         shutil.rmtree(left)
     with tempfile.TemporaryDirectory() as nothing_to_download:

@@ -12,6 +12,7 @@ import dataclasses
 import io
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,6 +50,11 @@ def write_result(work: Path, id: str, outcome: Outcome, peeled: Peeled | None = 
         files |= _scene_files(peeled)
     path = result_path(work, id)
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_files(path, files)
+
+
+def write_files(path: Path, files: Mapping[str, bytes]) -> None:
+    """Writes or replaces a zip file; the same files are the same bytes."""
     with new_file(path, overwrite=True) as fresh, zipfile.ZipFile(fresh, "w", zipfile.ZIP_STORED) as archive:
         for name, content in sorted(files.items()):
             archive.writestr(zipfile.ZipInfo(name), content)  # a ZipInfo has a fixed date

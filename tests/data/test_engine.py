@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from data.__main__ import main
+from data.composed import made
 from data.engine import Engine
 from data.peel.filters import FilterRules
 from data.peel.ingest import IngestRules
@@ -17,6 +18,7 @@ from data.peel.oracle import SceneOracles
 from data.peel.peel import PeelSettings
 from data.peel.run import Run, account
 from data.scenes import compose
+from data.source import SceneSource
 from data.world import shapes_world
 
 BEAM = importlib.util.find_spec("apache_beam") is not None
@@ -97,3 +99,23 @@ def test_without_beam_its_extra_is_named(tmp_path) -> None:
 def test_beams_options_are_no_other_commands(capsys, tmp_path) -> None:
     assert main(["preview", "--out", str(tmp_path / "a.png"), "--", "--runner", "FlinkRunner"]) == 1
     assert "does nothing with Apache Beam's options" in capsys.readouterr().err
+
+
+@needs_beam
+def test_composed_scenes_are_the_same_data_set_and_a_stopped_build_goes_on(tmp_path, capsys) -> None:
+    command = ["build", "--world", "shapes", "--size", "32", "--scenes", "5", "--held-out", "2", "--max-objects", "5"]
+    assert main([*command, "--out", str(tmp_path / "alone")]) == 0
+    out = tmp_path / "beam"
+    source = SceneSource(shapes_world(), range(5), size=32, layers=(2, 3, 4, 5, 6))
+    settings = {"world": "shapes", "objects": None, "backgrounds": None, "layered": None, "size": 32, "seed": 0, "layers": source.layers}
+    made({"train": source}, out / "layered_scenes.work", Engine(), settings)
+    assert main([*command, "--size", "48", "--workers", "1", "--out", str(out)]) == 1
+    assert "other settings" in capsys.readouterr().err
+    assert main([*command, "--workers", "1", "--out", str(out)]) == 0
+    folders = [next((tmp_path / name).glob("layered_scenes/*")) for name in ("alone", "beam")]
+    assert len(list(folders[0].glob("*array_record*"))) == 2
+    for path in folders[0].iterdir():
+        assert path.read_bytes() == (folders[1] / path.name).read_bytes(), path.name
+    assert [path.name for path in out.iterdir() if path.is_dir()] == ["layered_scenes"]
+    assert main([*command, "--workers", "1", "--out", str(out)]) == 1
+    assert "already holds a data set" in capsys.readouterr().err
