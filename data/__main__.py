@@ -7,7 +7,8 @@
     python -m data render-art                      the objects' pictures in data/art, drawn anew from the emoji font
 
 Preview and build take `--world emoji` (the default), `--world shapes` (drawn), or `--world folder --objects DIR [--backgrounds DIR]`
-(your own cut-outs, see `data/pictures.py`), or `--layered DIR` (finished layered images, see `data/folder.py`).
+(your own cut-outs, see `data/pictures.py`), or `--layered DIR` (finished layered images, see `data/folder.py`,
+or what from-pictures has done so far, in its work folder).
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from data.engine import Engine
 from data.folder import FolderSource
 from data.from_pictures import FromPictures, Paint
 from data.layout import MAX_OBJECTS
-from data.preview import sheet
+from data.peel.source import ResultSource, is_work_folder
+from data.preview import sheet, side_for
 from data.render_art import FONT, drawn_cutouts, write_art
 from data.scenes import Pairs, Split
 from data.source import ExampleSource, SceneSource
@@ -47,7 +49,7 @@ class _Scenes:
     backgrounds: Path | None = None
     """For --world folder: pictures, named by what they show; left out, the painted places."""
     layered: Path | None = None
-    """A folder of finished layered images, instead of composing any."""
+    """A folder of finished layered images, or the work folder of from-pictures, instead of composing any."""
     size: int = 64
     """Pixels a side."""
     layers: tuple[int, ...] = (2, 3, 4)
@@ -62,7 +64,7 @@ class _Scenes:
         if not 1 <= count <= MAX_SCENES:
             raise ValueError(f"{count} scenes asked for; give 1 to {MAX_SCENES}")
         if self.layered is not None:
-            return FolderSource(self.layered)
+            return ResultSource(self.layered) if is_work_folder(self.layered) else FolderSource(self.layered)
         seeds = range(self.seed, self.seed + count)
         return SceneSource(self._world(), seeds, size=self.size, layers=self._layers(), split=split, pairs=pairs)
 
@@ -91,10 +93,12 @@ class Preview(_Scenes):
     """The PNG to write."""
     count: int = 12
     """Scenes, one a row."""
+    first: int = 0
+    """The first to be drawn, by its place."""
     split: Split = "train"
     pairs: Pairs = "train"
     zoom: int | None = None
-    """Sheet pixels per scene pixel; left out, scenes are drawn about 192 pixels wide."""
+    """Sheet pixels per scene pixel; left out, scenes are drawn 192 to 320 pixels wide."""
 
     def run(self) -> str:
         if self.out.suffix.lower() != ".png":
@@ -102,10 +106,11 @@ class Preview(_Scenes):
         if self.count > MAX_ROWS:
             raise ValueError(f"{self.count} scenes are more than a sheet can show; give at most {MAX_ROWS}")
         source = self.source(self.count, self.split, self.pairs)
-        examples = [source[index] for index in range(min(self.count, len(source)))]
-        zoom = self.zoom or max(1, 192 // examples[0]["global"].shape[0])
+        if not 0 <= self.first < len(source):
+            raise ValueError(f"--first {self.first}: there are {len(source)} scenes, counted from 0")
+        examples = [source[index] for index in range(self.first, min(self.first + self.count, len(source)))]
         with new_file(self.out, overwrite=True) as temporary:
-            sheet(examples, zoom).save(temporary)
+            sheet(examples, side_for(examples, self.zoom)).save(temporary)
         return f"wrote {self.out}: {len(examples)} scenes"
 
 

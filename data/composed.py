@@ -1,4 +1,4 @@
-"""Scenes composed by many workers, a file each, for large data sets: the data set is then written from the files, the same bytes as without.
+"""Scenes composed by many workers, a file each; the data set is then written from the files, the same bytes as without.
 
 A stopped build goes on with the files that are there; a finished one removes them.
 """

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.__main__ import main
 from data.peel.assemble import AssemblyRules, chosen_ids, shards
 from data.peel.filters import FilterRules
 from data.peel.ingest import IngestRules
@@ -19,6 +20,7 @@ from data.peel.oracle import SceneOracles
 from data.peel.peel import PeelSettings
 from data.peel.report import report
 from data.peel.run import Run, account, part_of, peel_all
+from data.peel.source import ResultSource
 from data.peel.stages import Stages, Wanted
 from data.scenes import compose
 from data.tfds_builder import StoredScenes, build_pictures
@@ -211,3 +213,23 @@ def test_reviews_and_shares_are_obeyed(run_in) -> None:
     assert len(fewer) < len(kept)
     with pytest.raises(ValueError, match="NAME=SHARE"):
         chosen_ids(run.work, ids, AssemblyRules(at_most=("person",)))
+
+
+def test_a_sheet_shows_the_accepted_with_their_ids(run_in, tmp_path) -> None:
+    run = run_in("work")
+    inputs = run.begin()
+    peel_all(run, inputs)
+    source = ResultSource(run.work)
+    assert source.ids == tuple(sorted(account(run, inputs).ids.values()))
+    example = source[1]
+    assert example["id"] == source.ids[1]
+    assert example["rgba"].shape == (len(example["prompts"]), SIDE, SIDE, 4)
+    out = tmp_path / "sheet.png"
+    command = ["preview", "--layered", str(run.work), "--out", str(out)]
+    assert main([*command, "--count", "3", "--first", "2"]) == 0
+    drawn = np.asarray(Image.open(out))
+    assert drawn.shape[0] == 2 * (192 + 26) + 8, "two rows: the third and the fourth"
+    np.testing.assert_array_equal(drawn[8 : 8 + 192 : 4, 8 : 8 + 192 : 4], source[2]["global"])
+    assert main([*command, "--first", "4"]) == 1
+    with pytest.raises(ValueError, match="no accepted picture"):
+        ResultSource(tmp_path)
