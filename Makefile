@@ -1,7 +1,7 @@
 # make sample   prompts to layers with the shipped model, into out/beach
 # make test     lint, then every test, in WORKERS=2 processes
 # make parity   the networks at Stable Diffusion 1.5's size against PyTorch: 10 GiB of memory, 5 GiB of disk, minutes
-# make kills    a training run killed 20 times at random moments, and each time exactly resumed: minutes
+# make kills    a training run, and pictures being taken apart, killed 20 times each at random moments and exactly resumed: minutes
 # make test-oldest     a core of the tests with the oldest releases that setup.cfg allows, in .venv-oldest
 # make test-optimized  the same core as XLA compiles it for users; all other tests leave XLA's optimisations out
 # make fuzz     100,000 damaged pictures, scenes, models, sentences and command lines: an hour or so
@@ -46,6 +46,7 @@ parity: $(VENV)/.ready-test
 
 kills: $(VENV)/.ready-test
 	KILLS=20 $(BIN)/python -m pytest --log-cli-level=INFO tests/train/test_kills.py
+	KILLS=20 $(BIN)/python -m pytest --log-cli-level=INFO tests/data/peel/test_kills.py
 	KILLS=200 $(BIN)/python -m pytest --log-cli-level=INFO tests/sample/test_kills.py
 
 fuzz: $(VENV)/.ready-test

@@ -22,7 +22,7 @@ from data.peel.ingest import Ingested, IngestRules, ingest, listed_prompts, pict
 from data.peel.peel import PeelSettings, peel
 from data.peel.result import Outcome, read_outcome, write_result
 from data.peel.stages import Stages, Wanted
-from dreamlayer_jax.files import write_json
+from dreamlayer_jax.files import recover, write_json
 
 SETTINGS_FILE = "settings.json"
 
@@ -58,6 +58,8 @@ class Run:
             ValueError: the folder's results were made with other settings, and `redo` is not given; or there are no pictures.
         """
         inputs = picture_files(self.pictures)
+        for left in self.work.rglob(".*.new"):  # of killed workers; what a living one writes stays
+            recover(left.with_name(left.name[1 : -len(".xxxxxxxx.new")]))
         path = self.work / SETTINGS_FILE
         self.work.mkdir(parents=True, exist_ok=True)
         if path.is_file():
