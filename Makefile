@@ -77,7 +77,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.ready-sample: setup.cfg pyproject.toml | $(VENV)/bin/python
 	@echo "installing into $(VENV) …"
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable '.[studio]'
 	touch $@
 
 $(VENV)/.ready-test: setup.cfg pyproject.toml | $(VENV)/bin/python

@@ -197,6 +197,7 @@ class DreamLayer(Model):
         *,
         seed: int | None = None,
         harmonize: Window | None = None,
+        on_progress: Callable[[float], None] | None = None,
         **sampling: Any,
     ) -> LayeredImage:
         """Edits a scene and harmonises it again (paper §4.4, Eq. 13): shadows follow, cut objects come out whole.
@@ -206,6 +207,7 @@ class DreamLayer(Model):
             edits: of `dreamlayer_jax.editing.edits`; layers are named by their number in `image`.
             seed: of the noise of what is made anew; the image's own by default.
             harmonize: (T_H, T'_H); the model's own by default.
+            on_progress: called now and then with the share of the work, by its cost, that is done.
             sampling: the fields of `request.Sampling`; as the image was sampled by default.
 
         Raises:
@@ -216,7 +218,7 @@ class DreamLayer(Model):
         prompts = [layer.prompt for layer in image.layers]
         check_request(background=prompts[0], foregrounds=prompts[1:], seed=seed)
         window = harmonize or self.config.harmonize.window
-        return edit_layers(self, image, edits, seed=seed, sampling=as_asked, window=window)
+        return edit_layers(self, image, edits, seed=seed, sampling=as_asked, window=window, on_progress=on_progress)
 
     def decompose(
         self,

@@ -110,6 +110,7 @@ FLOORS = (
     ("model",),
     ("tasks", "stable_diffusion"),
     ("pipeline",),
+    ("studio",),
     ("cli",),
 )
 

@@ -51,7 +51,8 @@ def test_the_wheel_holds_every_module_and_the_shipped_weights(wheel: Path) -> No
     modules = {str(path.relative_to(ROOT)) for path in library.rglob("*.py")}
     shipped = {str(path.relative_to(ROOT)) for path in (library / "weights" / "pocket").rglob("*") if path.is_file()}
     assert "dreamlayer_jax/weights/pocket/model.safetensors" in shipped, "the pocket model is not in the checkout"
-    assert packed == modules | shipped
+    page = {str(path.relative_to(ROOT)) for path in (library / "studio" / "page").iterdir()}
+    assert packed == modules | shipped | page
 
 
 def test_the_oldest_releases_that_are_tried_are_those_that_the_wheel_allows(wheel: Path) -> None:

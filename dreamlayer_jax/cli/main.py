@@ -18,6 +18,7 @@ from dreamlayer_jax.cli.edit import EditScene
 from dreamlayer_jax.cli.export import Export
 from dreamlayer_jax.cli.generate import Generate
 from dreamlayer_jax.cli.program import program
+from dreamlayer_jax.cli.studio import StudioCommand
 from dreamlayer_jax.cli.terminal import any_character_can_be_said, say
 from dreamlayer_jax.cli.vocabulary import ShowVocabulary
 
@@ -29,6 +30,7 @@ COMMANDS = {
     "export": Export,
     "vocabulary": ShowVocabulary,
     "doctor": Doctor,
+    "studio": StudioCommand,
 }
 
 

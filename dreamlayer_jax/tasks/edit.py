@@ -10,7 +10,7 @@ border had cut off and a move brings inside is made anew (amodal completion), as
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Key, UInt8
 from dreamlayer_jax.canvas import Canvas
 from dreamlayer_jax.compositing import from_uint8, to_uint8
 from dreamlayer_jax.diffusion.decode import decode_layers
-from dreamlayer_jax.diffusion.denoise import Trajectory, noised
+from dreamlayer_jax.diffusion.denoise import OnPiece, Trajectory, noised
 from dreamlayer_jax.diffusion.generate import KnownLatents
 from dreamlayer_jax.diffusion.noise import scene_keys
 from dreamlayer_jax.diffusion.schedule import noise_of
@@ -35,6 +35,10 @@ from dreamlayer_jax.tasks.compose import make_layers
 from dreamlayer_jax.tasks.finite import DECODERS, UNET, UNET_HARMONIZING, is_finite, require_finite
 from dreamlayer_jax.tasks.given import encode_layers_on_grey
 from dreamlayer_jax.tasks.harmonize import Window, changed_blend, check_window, harmonized, window_steps
+from dreamlayer_jax.tasks.progress import DECODING, PIECES, Progress
+
+ENCODING = 1
+"""About as many steps' work: the encoder on all layers."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,24 +70,42 @@ class _Part:
         return dataclasses.replace(self, rgba=rgba, missing=np.zeros_like(self.missing), context_map=context_map)
 
 
-def edit_layers(model: Model, image: LayeredImage, edits: Sequence[Edit], *, seed: int, sampling: Sampling, window: Window) -> LayeredImage:
+def edit_layers(
+    model: Model,
+    image: LayeredImage,
+    edits: Sequence[Edit],
+    *,
+    seed: int,
+    sampling: Sampling,
+    window: Window,
+    on_progress: Callable[[float], None] | None = None,
+) -> LayeredImage:
     """See `DreamLayer.edit`."""
     check_window(window, model.config.schedule.num_train_timesteps)
     model.decoders()
     sampling, planned = sampling.of(model.config), plan(image, edits)
     model.tokens([layer.prompt for layer in planned])  # too many or too long ones are refused before anything is made
-    below, keys = window_steps(model.steps(sampling), window), scene_keys([seed])
+    steps, keys = model.steps(sampling), scene_keys([seed])
+    below = window_steps(steps, window)
     canvas = Canvas(image.size, _canvas_size(model, image))
 
     parts = [_part(image, layer) for layer in planned]
     known = _known_latents(model, image, planned, [canvas.place(part.rgba) for part in parts], below, jax.random.key(seed))
     to_make = np.stack([part.latents_to_make(canvas, known.clean.shape[2:4]) for part in parts])
+    completing, harmonizing = (len(steps) + DECODING) * bool(to_make.any()), len(below) + DECODING
+    progress = None if on_progress is None else Progress(on_progress, ENCODING + completing + harmonizing)
+    if progress is not None:
+        progress.begun(ENCODING, known.clean)
     if to_make.any():
-        parts, known = _completed(model, parts, known, to_make, canvas, below, sampling, keys)
+        on_piece = None if progress is None else lambda done, latents: progress.begun(ENCODING + done, latents)
+        parts, known = _completed(model, parts, known, to_make, canvas, below, sampling, keys, on_piece)
 
     prompts, rgba = [part.prompt for part in parts], np.stack([part.rgba for part in parts])
     on_canvas = np.stack([canvas.place(pixels) for pixels in rgba])[:, None]
     change, fused = harmonized(model, [prompts], known, on_canvas, below, sampling=sampling, window=window, keys=keys)
+    if progress is not None:
+        progress.begun(ENCODING + completing + harmonizing, change)
+        progress.finish()
     require_finite({UNET: is_finite(known.clean), UNET_HARMONIZING: is_finite(fused.clean), DECODERS: is_finite(change)})
     whole = changed_blend(rgba, canvas.take(np.asarray(change)[0]))
     kept = Trajectory(states=known.states.at[:, -1].set(fused.states), clean=known.clean.at[-1].set(fused.clean))
@@ -174,20 +196,24 @@ def _completed(
     below: Steps,
     sampling: Sampling,
     keys: Key[Array, " b"],
+    on_piece: OnPiece | None,
 ) -> tuple[list[_Part], Trajectory]:
     """The parts with what is missing made for the rest, and the latents of all, over `below`."""
     mask = jnp.concatenate([jnp.asarray(~to_make, jnp.float32), jnp.zeros((1, *to_make.shape[1:]))])
     whole_already = {i: jnp.asarray(from_uint8(canvas.place(part.rgba)))[None] for i, part in enumerate(parts) if not part.missing.any()}
+    steps = model.steps(sampling)
     made = make_layers(
         model,
         [[part.prompt for part in parts]],
         keys,
-        model.steps(sampling),
+        steps,
         sampling,
         size=canvas.onto,
         known=KnownLatents(latents=known.clean, mask=mask[:, None, ..., None]),
         pixels=whole_already,
         keep=len(below),
+        piece=None if on_piece is None else max(1, len(steps) // PIECES),
+        on_piece=on_piece,
     )
     decoded = np.asarray(to_uint8(decode_layers(model.config, model.decoders(), made.latents, place=model.place).rgba_straight_01))[:, 0]
     is_made = to_make.any(axis=(1, 2))
