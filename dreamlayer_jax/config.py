@@ -100,7 +100,11 @@ class UNetConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VAEConfig:
-    """AutoencoderKL. `patch_size` folds pixels into channels before the first convolution (1 for Stable Diffusion)."""
+    """AutoencoderKL. `patch_size` folds pixels into channels before the first convolution (1 for Stable Diffusion).
+
+    `linear_path`: beside the convolutions runs a linear code of each latent's own pixels, and a linear picture of each latent; the sums
+    count. Set to principal components it is a good autoencoder before the convolutions have learned anything.
+    """
 
     in_channels: int = 3
     latent_channels: int = 4
@@ -110,6 +114,7 @@ class VAEConfig:
     patch_size: int = 1
     mid_block_add_attention: bool = True
     scaling_factor: float = 0.18215
+    linear_path: bool = False
 
     def __post_init__(self) -> None:
         _require_sizes(self)
@@ -337,10 +342,10 @@ def pocket() -> DreamLayerConfig:
         sample_size=64,
         guidance=2.0,
         unet=UNetConfig(
-            in_channels=16,
-            out_channels=16,
-            block_out_channels=(160, 96),
-            cross_attention=(True, False),
+            in_channels=64,
+            out_channels=64,
+            block_out_channels=(192,),
+            cross_attention=(True,),
             layers_per_block=1,
             num_attention_heads=4,
             cross_attention_dim=128,
@@ -348,13 +353,14 @@ def pocket() -> DreamLayerConfig:
             rotary=True,
         ),
         vae=VAEConfig(
-            latent_channels=16,
-            block_out_channels=(64, 96),
+            latent_channels=64,
+            block_out_channels=(96,),
             layers_per_block=1,
             norm_num_groups=16,
-            patch_size=4,
+            patch_size=8,
             mid_block_add_attention=False,
             scaling_factor=1.0,
+            linear_path=True,
         ),
         text=TextConfig(
             vocab_size=1024,
@@ -365,12 +371,12 @@ def pocket() -> DreamLayerConfig:
             max_position_embeddings=32,
         ),
         layer_decoder=LayerDecoderConfig(
-            latent_channels=16,
+            latent_channels=64,
             block_out_channels=(16, 32, 64, 64),
             attention=(False, False, False, False),
             layers_per_block=1,
         ),
-        schedule=ScheduleConfig(prediction_type="sample"),
+        schedule=ScheduleConfig(beta_end=0.02, prediction_type="sample"),
         layered=LayeredConfig(context_block=0, context_layers=1, context_width=64, given_clean=True),
         harmonize=HarmonizeConfig(t_h_end=0, fuse="blend"),
     )

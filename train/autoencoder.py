@@ -3,6 +3,9 @@
     loss = |x̂ - x| + (x̂ - x)² + edge_weight |∇x̂ - ∇x| + kl_weight KL(q(z|x) ‖ N(0, 1)),   x̂ = decode(z), z ~ q(z|x), x in [-1, 1]
 
 each a mean over its elements. The tiny KL keeps latents near one scale and blurs them a little, which makes them easier to generate.
+
+An autoencoder with a linear path starts from the principal components of its pictures' patches and keeps them: the convolutions, which
+start silent, learn what those leave. Components keep their own size, so that the L2 distance of latents stays that of pictures.
 """
 
 from __future__ import annotations
@@ -19,9 +22,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, UInt8
 
-from dreamlayer_jax.config import DreamLayerConfig
+from dreamlayer_jax.config import DreamLayerConfig, VAEConfig
 from dreamlayer_jax.models.init import init_params
-from dreamlayer_jax.models.vae import AutoencoderKL
+from dreamlayer_jax.models.vae import AutoencoderKL, to_patches
 from dreamlayer_jax.place import Place
 from dreamlayer_jax.weights.formats.config_json import write_config
 from train.batches import Part, batched
@@ -29,6 +32,10 @@ from train.images import ImageSource, layer_images
 from train.optimizer import OptimizerConfig, make_optimizer
 from train.scene_cache import SceneSet, open_scene_cache
 from train.stage import Batch, Params, Stage
+
+LINEAR = ("linear_encode", "linear_decode")
+_PATCH_PICTURES = 4_000  # principal components are those of so many pictures
+_FIRST_LOGVAR = -8.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,15 +57,22 @@ class Autoencoder(Stage):
     draws_all: ClassVar[bool] = True
 
     def init(self, rng: jax.Array) -> Params:
-        return jax.jit(partial(init_params, self.model, networks=("vae",)))(rng)
+        """Random; with a linear path, principal components and silent convolutions."""
+        fresh = jax.jit(partial(init_params, self.model, networks=("vae",)))(rng)
+        if not self.model.vae.linear_path:
+            return fresh
+        source = ImageSource(open_scene_cache(self.scenes, self.workdir / "scenes"))
+        chosen = np.linspace(0, len(source) - 1, min(len(source), _PATCH_PICTURES)).astype(int)
+        return {"vae": start_from_components(self.model.vae, fresh["vae"], np.stack([source[n]["rgb"] for n in chosen]))}
 
     def loss(self, params: Params, batch: Batch, rng: jax.Array, step: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         del step
         vae = AutoencoderKL(self.model.vae)
+        weights = {"params": {name: jax.lax.stop_gradient(part) if name in LINEAR else part for name, part in params["vae"].items()}}
         rgb_pm1 = to_pm1(batch["rgb"])
-        mean, logvar = vae.apply({"params": params["vae"]}, rgb_pm1, method="encode")
+        mean, logvar = vae.apply(weights, rgb_pm1, method="encode")
         latent = mean + jnp.exp(0.5 * logvar) * jax.random.normal(rng, mean.shape)
-        error = vae.apply({"params": params["vae"]}, latent, method="decode") - rgb_pm1
+        error = vae.apply(weights, latent, method="decode") - rgb_pm1
         parts = {
             "l1": jnp.mean(jnp.abs(error)),
             "mse": jnp.mean(error**2),
@@ -112,6 +126,31 @@ class Autoencoder(Stage):
         write_config(dataclasses.replace(self.model, vae=vae), folder / "config.json")
         psnr = ", ".join(f"{role} {value:.2f} dB" for role, value in errors.items())
         print(f"autoencoder on held-out scenes: {psnr}; latents mean {pooled.mean():.3f}, std {spread:.3f}", flush=True)
+
+
+def start_from_components(config: VAEConfig, vae: Params, rgb: UInt8[np.ndarray, "n h w 3"]) -> Params:
+    """`vae` whose linear path is the principal components of the pictures' patches, and whose convolutions add nothing yet.
+
+    Second moments are about mid-grey, which so has the zero latent; components are orthonormal, largest first. ValueError where there are
+    fewer pixels than latent channels.
+    """
+    pixels = config.in_channels * config.downscale**2
+    if config.latent_channels > pixels:
+        raise ValueError(f"{config.latent_channels} latent channels for patches of {pixels} numbers; give at most {pixels}")
+    moment = np.zeros((pixels, pixels))
+    for part in _parts(rgb):
+        patches = to_patches(part.astype(np.float64) / 127.5 - 1, config.downscale).reshape(-1, pixels)
+        moment += patches.T @ patches
+    components = np.linalg.eigh(moment)[1][:, ::-1][:, : config.latent_channels]
+    components = np.where(components.sum(axis=0) < 0, -components, components).astype(np.float32)
+    quant, out = vae["quant_conv"], vae["decoder"]["conv_out"]
+    logvar = np.repeat(np.float32([0, _FIRST_LOGVAR]), config.latent_channels)
+    return vae | {
+        "linear_encode": {"kernel": jnp.asarray(components)},
+        "linear_decode": {"kernel": jnp.asarray(components.T)},
+        "quant_conv": {"kernel": jnp.zeros_like(quant["kernel"]), "bias": jnp.asarray(logvar)},
+        "decoder": vae["decoder"] | {"conv_out": jax.tree.map(jnp.zeros_like, out)},
+    }
 
 
 def to_pm1(rgb: UInt8[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:

@@ -92,6 +92,9 @@ class AutoencoderKL(nn.Module):
         self.decoder = Decoder(c, self.dtype)
         self.quant_conv = nn.Conv(2 * c.latent_channels, (1, 1), dtype=self.dtype)
         self.post_quant_conv = nn.Conv(c.latent_channels, (1, 1), dtype=self.dtype)
+        if c.linear_path:
+            self.linear_encode = nn.Dense(c.latent_channels, use_bias=False, dtype=self.dtype)
+            self.linear_decode = nn.Dense(c.in_channels * c.downscale**2, use_bias=False, dtype=self.dtype)
 
     def encode(self, rgb_pm1: Float[Array, "b H W 3"]) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w c"]]:
         """Mean and log variance (clipped to [-30, 20]) of the unscaled latent, float32; H and W must be multiples of `config.downscale`."""
@@ -100,19 +103,30 @@ class AutoencoderKL(nn.Module):
             raise ValueError(
                 f"{rgb_pm1.shape[1]}x{rgb_pm1.shape[2]} pixels; both sides must be multiples of {side}: crop or pad the picture"
             )
-        p = self.config.patch_size
-        x = rearrange(rgb_pm1, "b (h p) (w q) c -> b h w (c p q)", p=p, q=p)
-        moments = self.quant_conv(self.encoder(x)).astype(jnp.float32)
+        moments = self.quant_conv(self.encoder(to_patches(rgb_pm1, self.config.patch_size))).astype(jnp.float32)
         mean, logvar = jnp.split(moments, 2, axis=-1)
+        if self.config.linear_path:
+            mean += self.linear_encode(to_patches(rgb_pm1, side)).astype(jnp.float32)
         return mean, jnp.clip(logvar, *LOGVAR_RANGE)
 
     def decode(self, latent: Float[Array, "b h w c"]) -> Float[Array, "b H W 3"]:
         """Picture in about [-1, 1] (not clipped), float32, of an unscaled latent."""
-        p = self.config.patch_size
-        x = self.decoder(self.post_quant_conv(latent)).astype(jnp.float32)
-        return rearrange(x, "b h w (c p q) -> b (h p) (w q) c", p=p, q=p)
+        rgb_pm1 = from_patches(self.decoder(self.post_quant_conv(latent)).astype(jnp.float32), self.config.patch_size)
+        if self.config.linear_path:
+            rgb_pm1 += from_patches(self.linear_decode(latent).astype(jnp.float32), self.config.downscale)
+        return rgb_pm1
 
     def __call__(self, rgb_pm1: Float[Array, "b H W 3"]) -> tuple[Array, Array, Array]:
         """Reconstruction of the mean latent, mean, log variance; touches every parameter, so it is also what `init` runs."""
         mean, logvar = self.encode(rgb_pm1)
         return self.decode(mean), mean, logvar
+
+
+def to_patches(picture: Float[Array, "*b H W c"], side: int) -> Float[Array, "*b h w p"]:
+    """Squares of `side` pixels folded into channels: p = c·side², the picture's channel first."""
+    return rearrange(picture, "... (h p) (w q) c -> ... h w (c p q)", p=side, q=side)
+
+
+def from_patches(patches: Float[Array, "*b h w p"], side: int) -> Float[Array, "*b H W c"]:
+    """The inverse of `to_patches`."""
+    return rearrange(patches, "... h w (c p q) -> ... (h p) (w q) c", p=side, q=side)

@@ -58,8 +58,8 @@ class PocketTraining:
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the UNet's activations."""
     autoencoder_scenes: int = 6_000
-    autoencoder_steps: int = 2_000
-    autoencoder_batch: int = 16
+    autoencoder_steps: int = 1_500
+    autoencoder_batch: int = 64
     autoencoder_optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-2, adam_learning_rate=2e-3, warmup_steps=50)
 
     layer_decoder_steps: int = 600
