@@ -344,8 +344,8 @@ def pocket() -> DreamLayerConfig:
         unet=UNetConfig(
             in_channels=64,
             out_channels=64,
-            block_out_channels=(192,),
-            cross_attention=(True,),
+            block_out_channels=(160, 96),
+            cross_attention=(True, False),
             layers_per_block=1,
             num_attention_heads=4,
             cross_attention_dim=128,

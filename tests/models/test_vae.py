@@ -1,5 +1,7 @@
 """Laws of the autoencoder that need no reference."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,3 +43,25 @@ def test_bfloat16_stays_near_float32(params):
 def test_a_picture_of_another_side_is_refused(params):
     with pytest.raises(ValueError, match="8x10 pixels; both sides must be multiples of 4"):
         jax.eval_shape(AutoencoderKL(CONFIG).apply, params, jnp.zeros((1, 8, 10, 3)))
+
+
+def test_the_linear_path_is_added_and_old_parameters_do_not_know_it(params):
+    config = dataclasses.replace(CONFIG, linear_path=True)
+    rng = np.random.default_rng(2)
+    shapes = jax.eval_shape(AutoencoderKL(config).init, jax.random.key(0), PICTURE)["params"]
+    assert set(shapes) - set(params["params"]) == {"linear_encode", "linear_decode"}
+    linear = {
+        name: {"kernel": rng.normal(size=shapes[name]["kernel"].shape).astype(np.float32)} for name in ("linear_encode", "linear_decode")
+    }
+    both = {"params": params["params"] | linear}
+
+    def run(config, params, x, method):
+        return jax.jit(lambda p, x: AutoencoderKL(config).apply(p, x, method=method))(params, x)
+
+    (mean, logvar), (plain, plain_logvar) = run(config, both, PICTURE, "encode"), run(CONFIG, params, PICTURE, "encode")
+    patch = PICTURE[1, 4:8, 8:12].transpose(2, 0, 1).reshape(-1)  # the pixels of latent (1, 2), channel by channel
+    np.testing.assert_allclose((mean - plain)[1, 1, 2], patch @ linear["linear_encode"]["kernel"], rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(logvar, plain_logvar)
+    added = run(config, both, plain, "decode") - run(CONFIG, params, plain, "decode")
+    pixels = (plain[1, 1, 2] @ linear["linear_decode"]["kernel"]).reshape(3, 4, 4).transpose(1, 2, 0)
+    np.testing.assert_allclose(added[1, 4:8, 8:12], pixels, rtol=1e-3, atol=1e-4)
