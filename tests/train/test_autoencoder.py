@@ -60,4 +60,6 @@ def test_the_components_stay_and_the_convolutions_learn(linear_stage: Autoencode
 
 def test_more_numbers_than_pixels_are_refused() -> None:
     with pytest.raises(ValueError, match="13 latent channels for patches of 12 numbers; give at most 12"):
-        start_from_components(VAEConfig(latent_channels=13, block_out_channels=(8,), patch_size=2), {}, np.zeros((1, 4, 4, 3), np.uint8))
+        start_from_components(
+            VAEConfig(latent_channels=13, block_out_channels=(8,), norm_num_groups=4, patch_size=2), {}, np.zeros((1, 4, 4, 3), np.uint8)
+        )
