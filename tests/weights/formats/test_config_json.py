@@ -70,7 +70,7 @@ def altered(path: tuple[str, ...], value: object) -> str:
         (altered(("unet", "layers_per_block"), 2**31), "file: unet: layers_per_block is 2147483648; give 1 to 32"),
         (altered(("unet", "layers_per_block"), 10**400), "file: unet"),
         (altered(("unet", "block_out_channels"), []), "block_out_channels has 0 entries; give 1 to 16"),
-        (altered(("vae", "norm_num_groups"), 7), "file: vae: 64 channels do not divide into 7 groups"),
+        (altered(("vae", "norm_num_groups"), 7), "file: vae: 96 channels do not divide into 7 groups"),
         (altered(("vae", "patch_size"), 0), "file: vae: patch_size is 0; give 1 to 64"),
         (altered(("text", "num_hidden_layers"), 5000), "file: text: num_hidden_layers is 5000; give 1 to 128"),
         (altered(("text", "num_attention_heads"), 3), "hidden_size 128 does not divide into 3 attention heads"),
