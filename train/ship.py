@@ -15,8 +15,9 @@ from train.scene_cache import WORLDS, SceneSet
 from train.stage import Params
 
 
-def ship(config: DreamLayerConfig, scenes: SceneSet, workdir: Path, folder: Path) -> None:
-    """Joins the three stages' parameters (bfloat16), the tokenizer, the vocabulary and a model card.
+def ship(config: DreamLayerConfig, scenes: SceneSet, workdir: Path, folder: Path, start: str | None = None) -> None:
+    """Joins the three stages' parameters (bfloat16), the tokenizer, the vocabulary and a model card, which names the model that the
+    diffusion stage went on from, `start`.
 
     Raises FileNotFoundError where a stage is not exported yet, FileExistsError where `folder` is there already.
     """
@@ -30,10 +31,10 @@ def ship(config: DreamLayerConfig, scenes: SceneSet, workdir: Path, folder: Path
         "foregrounds": sorted(cutout.name for cutout in world.cutouts),
         "words": sorted(all_words(world)),
     }
-    save_pretrained(folder, config, params, workdir / "tokenizer", vocabulary, model_card(config, scenes, workdir))
+    save_pretrained(folder, config, params, workdir / "tokenizer", vocabulary, model_card(config, scenes, workdir, start))
 
 
-def model_card(config: DreamLayerConfig, scenes: SceneSet, workdir: Path) -> str:
+def model_card(config: DreamLayerConfig, scenes: SceneSet, workdir: Path, start: str | None = None) -> str:
     """Markdown: what it is, its data, and how each stage was trained, from the run's own records."""
     lines = [
         f"# DreamLayer {config.name}",
@@ -43,6 +44,7 @@ def model_card(config: DreamLayerConfig, scenes: SceneSet, workdir: Path) -> str
         f"Data: {scenes.scenes} scenes of `data`, world `{scenes.world}`, split `{scenes.split}`, seeds from {scenes.first_seed}: "
         "Noto Color Emoji cut-outs (SIL Open Font License 1.1) on painted backgrounds, 2 to 4 layers.",
         "Limits: it knows the words of `vocabulary.json` only, and nothing of photographs.",
+        *([f"The diffusion model went on from that of `{start}`, carried over to the new latents (`train/carry_over.py`)."] if start else []),
         "",
         *stage_table(workdir, ("autoencoder", "layer_decoder", "diffusion")),
     ]

@@ -109,7 +109,7 @@ class PocketTraining:
 
     def ship(self, workdir: Path, folder: Path) -> None:
         """The three exported stages as a model folder."""
-        ship(self.trained_model(workdir), self.scenes, workdir, folder)
+        ship(self.trained_model(workdir), self.scenes, workdir, folder, self.start)
 
     @property
     def autoencoder_scene_set(self) -> SceneSet:
