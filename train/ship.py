@@ -44,7 +44,7 @@ def model_card(config: DreamLayerConfig, scenes: SceneSet, workdir: Path, start:
         f"Data: {scenes.scenes} scenes of `data`, world `{scenes.world}`, split `{scenes.split}`, seeds from {scenes.first_seed}: "
         "Noto Color Emoji cut-outs (SIL Open Font License 1.1) on painted backgrounds, 2 to 4 layers.",
         "Limits: it knows the words of `vocabulary.json` only, and nothing of photographs.",
-        *([f"The diffusion model went on from that of `{start}`, carried over to the new latents (`train/carry_over.py`)."] if start else []),
+        *([f"The diffusion model went on from that of `{start}`, carried over to these latents (`train/carry_over.py`)."] if start else []),
         "",
         *stage_table(workdir, ("autoencoder", "layer_decoder", "diffusion")),
     ]
