@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from benchmarks.report import figures_of, write_report
 from data.source import Example

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tyro
 from PIL import Image
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from dreamlayer_jax.export.sheet import enlarge
 from dreamlayer_jax.files import new_file

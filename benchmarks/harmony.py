@@ -26,7 +26,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from benchmarks.report import figures_of, write_report
 from data.scenes import Scene, compose

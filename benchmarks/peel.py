@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 import tyro
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from data.peel.filters import FilterRules, Rejected
 from data.peel.oracle import Oracle

@@ -21,7 +21,7 @@ import numpy as np
 import optax
 import tyro
 from jaxtyping import Array, Float, Int
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from data.world import emoji_world
 from dreamlayer_jax.compositing import from_uint8, over_grey

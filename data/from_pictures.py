@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 from tyro.conf import Positional, Suppress
 
 from data.engine import Engine

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from tensorboardX import SummaryWriter
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from train.processes import is_first
 

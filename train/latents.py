@@ -26,7 +26,7 @@ import jax
 import numpy as np
 from einops import reduce
 from jaxtyping import Float, UInt8
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.files import new_file, write_json

@@ -12,14 +12,14 @@ import json
 import multiprocessing
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from data.scenes import Pairs, Split
 from data.source import SceneSource
-from data.world import emoji_world, shapes_world
+from data.world import World, emoji_world, folder_world, shapes_world
 from dreamlayer_jax.files import new_file, write_json
 from train.records import read_json_object
 
@@ -32,7 +32,8 @@ class SceneSet:
     """Which scenes: `scenes` of them from seed `first_seed` on, in shards of `shard_size`; `size` pixels a side, out of `world`."""
 
     scenes: int
-    world: Literal["emoji", "shapes"] = "emoji"
+    world: str = "emoji"
+    """"emoji", "shapes", or a folder of your own RGBA cut-outs, PNGs named by what they show."""
     first_seed: int = 0
     size: int = 64
     shard_size: int = 250
@@ -94,6 +95,17 @@ def build_scene_cache(scene_set: SceneSet, folder: Path, processes: int | None =
                 bar.update()
 
 
+def open_world(name: str) -> World:
+    """As `SceneSet.world` says. ValueError for a name that is neither."""
+    if name in WORLDS:
+        return WORLDS[name]()
+    if not Path(name).is_dir():
+        raise ValueError(
+            f"there is no world {name!r}: give {', '.join(WORLDS)}, or a folder of RGBA cut-outs, PNGs named by what they show"
+        )
+    return folder_world(name)
+
+
 def _check_same_set(scene_set: SceneSet, path: Path, note: bool) -> None:
     """The set may grow (more scenes), nothing else may change."""
     asked = json.loads(json.dumps(dataclasses.asdict(scene_set)))
@@ -110,7 +122,7 @@ def _check_same_set(scene_set: SceneSet, path: Path, note: bool) -> None:
 def _compose_shard(job: tuple[SceneSet, Shard, Path]) -> None:
     scene_set, shard, folder = job
     source = SceneSource(
-        world=WORLDS[scene_set.world](), seeds=shard.seeds, size=scene_set.size, k=shard.k, split=scene_set.split, pairs=scene_set.pairs
+        world=open_world(scene_set.world), seeds=shard.seeds, size=scene_set.size, k=shard.k, split=scene_set.split, pairs=scene_set.pairs
     )
     examples: list[dict[str, Any]] = [source[n] for n in range(len(source))]
     for ending, key in (("rgba.npy", "rgba"), ("global.npy", "global")):

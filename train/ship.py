@@ -11,8 +11,10 @@ from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.weights.formats.checkpoint_folder import save_pretrained
 from train.export import exported_step, load_params
 from train.records import read_json_object
-from train.scene_cache import WORLDS, SceneSet
+from train.scene_cache import SceneSet, open_world
 from train.stage import Params
+
+_OBJECTS = {"emoji": "Noto Color Emoji cut-outs (SIL Open Font License 1.1)", "shapes": "drawn shapes"}
 
 
 def ship(config: DreamLayerConfig, scenes: SceneSet, workdir: Path, folder: Path, start: str | None = None) -> None:
@@ -25,7 +27,7 @@ def ship(config: DreamLayerConfig, scenes: SceneSet, workdir: Path, folder: Path
     for stage in ("autoencoder", "layer_decoder", "diffusion"):
         exported = load_params(workdir / stage / "params.safetensors")
         params |= {name: tree for name, tree in exported.items() if name not in params}
-    world = WORLDS[scenes.world]()
+    world = open_world(scenes.world)
     vocabulary = {
         "backgrounds": sorted(place.name for place in world.places),
         "foregrounds": sorted(cutout.name for cutout in world.cutouts),
@@ -42,7 +44,7 @@ def model_card(config: DreamLayerConfig, scenes: SceneSet, workdir: Path, start:
         f"{config.sample_size}x{config.sample_size} pixels, trained from scratch by this project's own commands; bfloat16 safetensors.",
         "",
         f"Data: {scenes.scenes} scenes of `data`, world `{scenes.world}`, split `{scenes.split}`, seeds from {scenes.first_seed}: "
-        "Noto Color Emoji cut-outs (SIL Open Font License 1.1) on painted backgrounds, 2 to 4 layers.",
+        f"{_OBJECTS.get(scenes.world, 'cut-outs of a folder')} on painted backgrounds, 2 to 4 layers.",
         "Limits: it knows the words of `vocabulary.json` only, and nothing of photographs.",
         *([f"The diffusion model went on from that of `{start}`, carried over to these latents (`train/carry_over.py`)."] if start else []),
         "",

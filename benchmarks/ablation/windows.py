@@ -15,7 +15,7 @@ import itertools
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from benchmarks.harmony import SHADOW, Harmony, harmonised, still_scores
 from benchmarks.report import figures_of

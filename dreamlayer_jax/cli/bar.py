@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 PARTS = 1000
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from data.source import Example
 from dreamlayer_jax.request import MAX_SEED, RequestError, Sampling

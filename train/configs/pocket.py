@@ -34,7 +34,7 @@ from train.latents import Encoder, build_latents, open_latents
 from train.layer_decoder import LayerDecoderStage
 from train.optimizer import OptimizerConfig
 from train.processes import by_first
-from train.scene_cache import WORLDS, SceneSet, open_scene_cache
+from train.scene_cache import SceneSet, open_scene_cache, open_world
 from train.scene_shards import cached_shards, compose
 from train.ship import ship
 from train.stage import Params, Stage
@@ -84,7 +84,7 @@ class PocketTraining:
 
     def prepare(self, stage: str, workdir: Path) -> None:
         """Makes what `stage` reads and `workdir` does not hold yet: tokenizer, rendered scenes, latents."""
-        captions, text = all_captions(WORLDS[self.scenes.world]()), self.model.text
+        captions, text = all_captions(open_world(self.scenes.world)), self.model.text
         learn_words = partial(build_tokenizer, captions, workdir / "tokenizer", text.max_position_embeddings, text.vocab_size)
         by_first(learn_words, "tokenizer built")
         compose(self.held_out, workdir / "scenes_held_out")
