@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Callable
 from pathlib import Path
 
+from PIL import Image
+
 from dreamlayer_jax.export.scene_folder import read_scene, write_scene
+from dreamlayer_jax.export.sheet import contact_sheet
 from dreamlayer_jax.files import new_folder
 from dreamlayer_jax.scene import Scene
 
@@ -37,3 +41,9 @@ class LayeredImage(Scene):
         with new_folder(folder, overwrite=overwrite) as temporary:
             write_scene(self, temporary)
         return Path(folder)
+
+    def _repr_png_(self) -> bytes:
+        """The contact sheet, in 256 colours so that notebooks stay small: what Jupyter shows of a scene."""
+        file = io.BytesIO()
+        Image.fromarray(contact_sheet(self)).quantize(256).save(file, format="PNG", optimize=True)
+        return file.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from dreamlayer_jax import Layer, LayeredImage
+from dreamlayer_jax.export.sheet import contact_sheet
 from dreamlayer_jax.layer_axis import Role
 
 
@@ -146,3 +148,12 @@ def test_a_damaged_folder_is_named(tmp_path: Path, damage, error: type[Exception
 
 def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
+
+
+def test_a_notebook_shows_the_sheet() -> None:
+    image = scene(harmonised=True)
+    shown = Image.open(io.BytesIO(image._repr_png_()))
+    sheet = contact_sheet(image)
+    assert shown.format == "PNG"
+    assert shown.size == sheet.shape[1::-1]
+    assert np.abs(np.asarray(shown.convert("RGB")).astype(int) - sheet).mean() < 8
