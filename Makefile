@@ -1,6 +1,8 @@
 # make sample   prompts to layers with the shipped model, into out/beach
 # make test     lint, then every test, in WORKERS=2 processes
 # make parity   the networks at Stable Diffusion 1.5's size against PyTorch: 10 GiB of memory, 5 GiB of disk, minutes
+# make notebooks      every notebook run, its outputs written anew: a quarter of an hour
+# make test-notebooks the same with few steps, nothing written: minutes
 # make kills    a training run, and pictures being taken apart, killed 20 times each at random moments and exactly resumed: minutes
 # make test-oldest     a core of the tests with the oldest releases that setup.cfg allows, in .venv-oldest
 # make test-optimized  the same core as XLA compiles it for users; all other tests leave XLA's optimisations out
@@ -23,7 +25,7 @@ CORE := tests/test_imports.py tests/test_layer_axis.py tests/diffusion/test_pred
     tests/weights/formats/test_orbax_folder.py tests/weights/formats/test_trained.py tests/export/test_psd.py tests/export/test_openraster.py \
     tests/train/test_loop.py::test_what_a_run_starts_from_is_still_its_owners_afterwards tests/test_wheel.py
 
-.PHONY: sample test test-beam test-oldest test-optimized parity kills fuzz tpu test-tpu processes lint clean
+.PHONY: sample test notebooks test-notebooks test-beam test-oldest test-optimized parity kills fuzz tpu test-tpu processes lint clean
 
 sample: $(VENV)/.ready-sample
 	$(BIN)/python -m sample generate --background "a sandy beach" --foreground "a red apple" --foreground "a dog" \
@@ -43,6 +45,12 @@ test-optimized: $(VENV)/.ready-test
 
 parity: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -m slow --log-cli-level=INFO tests/parity
+
+notebooks: $(VENV)/.ready-test
+	$(BIN)/python -m notebooks
+
+test-notebooks: $(VENV)/.ready-test
+	$(BIN)/python -m pytest -m slow tests/notebooks
 
 kills: $(VENV)/.ready-test
 	KILLS=20 $(BIN)/python -m pytest --log-cli-level=INFO tests/train/test_kills.py
