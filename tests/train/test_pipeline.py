@@ -21,8 +21,24 @@ from train.export import load_params
 from train.images import ImageSource, layer_images
 from train.latents import Encoder, build_latents, encode_scenes, latent_alpha, open_latents
 from train.layer_decoder import ForegroundSource
-from train.scene_cache import SceneSet, build_scene_cache, open_scene_cache
+from train.scene_cache import SceneSet, build_scene_cache, open_scene_cache, open_world
 from train.scene_shards import cached_shards
+
+
+def test_a_world_may_be_a_folder_of_cutouts(tmp_path: Path) -> None:
+    cutouts = tmp_path / "cutouts"
+    cutouts.mkdir()
+    for name, colour in {"red": (255, 0, 0), "blue": (0, 0, 255), "green": (0, 255, 0), "white": (255, 255, 255)}.items():
+        picture = np.zeros((20, 20, 4), np.uint8)
+        picture[4:16, 4:16] = (*colour, 255)
+        Image.fromarray(picture).save(cutouts / f"{name}_box.png")
+    scenes = SceneSet(scenes=4, world=str(cutouts), size=16, shard_size=2, layer_pattern=(2,))
+    build_scene_cache(scenes, tmp_path / "scenes")
+    names = {name for shard in open_scene_cache(scenes, tmp_path / "scenes") for scene in shard.names for name in scene[1:]}
+    assert names <= {"red box", "blue box", "green box", "white box"}
+    assert names
+    with pytest.raises(ValueError, match="there is no world 'emojis': give emoji, shapes, or a folder of RGBA cut-outs"):
+        open_world("emojis")
 
 
 def test_cached_scenes_are_the_composed_ones(tiny_training: PocketTraining, trained_workdir: Path) -> None:
