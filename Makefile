@@ -28,7 +28,7 @@ CORE := tests/test_imports.py tests/test_layer_axis.py tests/diffusion/test_pred
 .PHONY: sample test notebooks test-notebooks test-beam test-oldest test-optimized parity kills fuzz tpu test-tpu processes lint clean
 
 sample: $(VENV)/.ready-sample
-	$(BIN)/python -m sample generate --background "a sandy beach" --foreground "a red apple" --foreground "a dog" \
+	$(BIN)/python -m sample generate --background "a sandy beach" --foreground "a pineapple" --foreground "a dog" \
 	    --seed 0 --out $(OUT) --overwrite
 
 test: lint
