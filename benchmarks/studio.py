@@ -26,7 +26,7 @@ import tyro
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-SENTENCE = "a dog and a red apple on a sandy beach"
+SENTENCE = "a dog and a pineapple on a sandy beach"
 SIZE = {"width": 1366, "height": 768}
 PATIENCE = 400_000
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 from data.peel.run import Account, Run
 
@@ -48,13 +47,6 @@ def report(run: Run, account: Account, left_out: Mapping[str, int], chosen: int)
     if seconds:
         lines += ["", f"{sum(seconds) / len(seconds):.1f} seconds a picture, {max(seconds):.1f} at most."]
     return "\n".join(lines) + "\n"
-
-
-def write_report(path: Path, text: str) -> None:
-    """Writes or replaces it."""
-    from dreamlayer_jax.files import write_text
-
-    write_text(path, text)
 
 
 def _table(head: tuple[str, ...], rows: list[tuple]) -> list[str]:

@@ -15,7 +15,7 @@ Pictures = TypeVar("Pictures")
 REACH = 2
 """Pixels of the model's canvas around an outline from which no detail goes behind it. Of 60 held-out scenes, seeds from 970,000: within 3
 pixels of an object the background is 0.065 from the true one with reach 0 (root mean square), 0.048 with 2 or more, as without any detail;
-Eq. 1 of the layers is then 23.5 dB from the picture instead of 23.8."""
+Eq. 1 of the layers is then 23.5 dB from the picture instead of 23.8. Pocket weights of commit 16a8ee6."""
 NOISE = 0.008
 """Squared difference from the picture that a good layer may have."""
 UNSUPPORTED = 0.6
