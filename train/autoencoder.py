@@ -137,10 +137,10 @@ def start_from_components(config: VAEConfig, vae: Params, rgb: UInt8[np.ndarray,
     pixels = config.in_channels * config.downscale**2
     if config.latent_channels > pixels:
         raise ValueError(f"{config.latent_channels} latent channels for patches of {pixels} numbers; give at most {pixels}")
-    moment = np.zeros((pixels, pixels))
+    moment = np.diag(np.arange(pixels, dtype=np.float64))  # next to nothing; it gives directions that no picture has an order, too
     for part in _parts(rgb):
-        patches = to_patches(part.astype(np.float64) / 127.5 - 1, config.downscale).reshape(-1, pixels)
-        moment += patches.T @ patches
+        patches = to_patches(2 * part.astype(np.float64) - 255, config.downscale).reshape(-1, pixels)
+        moment += patches.T @ patches  # of whole numbers, so exact: the same on every machine, whatever its order of summation
     components = np.linalg.eigh(moment)[1][:, ::-1][:, : config.latent_channels]
     components = np.where(components.sum(axis=0) < 0, -components, components).astype(np.float32)
     quant, out = vae["quant_conv"], vae["decoder"]["conv_out"]

@@ -49,6 +49,16 @@ def test_it_starts_as_the_best_linear_code(linear_stage: Autoencoder) -> None:
     assert (AutoencoderKL(CONFIG).apply({"params": params["vae"]}, grey, method="encode")[0] == 0).all()
 
 
+def test_the_start_is_the_same_in_any_order_of_summation() -> None:
+    """Bit for bit, also of directions that none of the pictures has: four patches span four of the twelve."""
+    pictures = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
+    fresh = {"quant_conv": {"kernel": jnp.ones((1, 1, 24, 24))}, "decoder": {"conv_out": jnp.ones(())}}
+    orders = [pictures, pictures[::-1], pictures[[2, 0, 3, 1]]]
+    one, *others = [start_from_components(CONFIG, fresh, pictures)["linear_encode"]["kernel"] for pictures in orders]
+    assert all(np.array_equal(one, other) for other in others)
+    np.testing.assert_allclose(one.T @ one, np.eye(12), atol=1e-6)
+
+
 def test_the_components_stay_and_the_convolutions_learn(linear_stage: Autoencoder) -> None:
     params = linear_stage.init(jax.random.key(0))
     batch = next(iter(linear_stage.dataset()))
