@@ -241,6 +241,9 @@ class LayeredConfig:
     context_width: int = 128
     layer_shared: bool = True  # LSSA's joint keys and values, Eq. 10-11
     one_way: bool = False  # of LSSA: the global layer sees all layers, and they see themselves alone; an experiment for untrained models
+    foreground_keys: float = (
+        1.0  # of LSSA: the share of a foreground's keys that is seen, where its context map is highest; for many layers
+    )
     guided: bool = True  # LSSA's Eq. 9, for t >= t_guided
     t_guided: int = 850  # T_G
     same_noise: bool = False  # all layers of a scene start from (and are trained with) the same noise, §9
@@ -250,6 +253,9 @@ class LayeredConfig:
     def __post_init__(self) -> None:
         _require_sizes(self)
         _require(self.context_map or not self.guided, "guided (Eq. 9) uses the context maps; with context_map=False set guided=False too")
+        _require(0 < self.foreground_keys <= 1, f"foreground_keys is {self.foreground_keys}; give a share over 0, at most 1")
+        can_limit = self.context_map and self.layer_shared and not self.one_way
+        _require(can_limit or self.foreground_keys == 1, "foreground_keys under 1 needs context_map and layer_shared, without one_way")
 
     @property
     def global_hears(self) -> bool:

@@ -140,8 +140,13 @@ def pass_on(x: Any) -> Any:
 
 
 def from_global(x: Array, role: Int[Array, ""], axis_names: AxisNames) -> Array:
-    """The global layer's `x`, in every layer: a masked sum, so one broadcast's worth of traffic."""
-    x = jnp.where(role == Role.GLOBAL, x, jnp.zeros_like(x)) if axis_names else x
+    """The global layer's `x`, in every layer."""
+    return from_one(x, role == Role.GLOBAL, axis_names)
+
+
+def from_one(x: Array, is_that: Bool[Array, "*b"], axis_names: AxisNames) -> Array:
+    """The one layer's `x` for which `is_that` holds, in every layer: a masked sum, so one broadcast's worth of traffic."""
+    x = jnp.where(is_that.reshape(is_that.shape + (1,) * (x.ndim - is_that.ndim)), x, jnp.zeros_like(x)) if axis_names else x
     for name in axis_names:
         x = jax.lax.psum(x, name)
     return x

@@ -18,7 +18,7 @@ from dreamlayer_jax.config import Sampler
 from dreamlayer_jax.request import RequestError, Sampling
 
 if TYPE_CHECKING:
-    from dreamlayer_jax.config import PredictionType
+    from dreamlayer_jax.config import LayeredConfig, PredictionType
     from dreamlayer_jax.pipeline import DreamLayer
 
 
@@ -43,6 +43,8 @@ class Model:
     a background for given foregrounds (fg2bg); independent, each by itself, then placed. By default chain where its file is given."""
     share: Literal["one-way", "all"] | None = None
     """An experiment: layer-shared attention, which these files were not trained with; one-way, only the whole picture sees the layers."""
+    foreground_keys: float = 1.0
+    """Which share of a foreground's tokens the other layers see, those where its context map is highest: under 1 for many layers."""
     vae: Path | None = None
     """A fine-tuned autoencoder's .safetensors file, such as vae-ft-mse-840000-ema-pruned.safetensors, in the place of the model's."""
     embedding: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -86,15 +88,23 @@ class Model:
                 exchange=self.exchange,
                 on_warning=warn,
             )
-        if self.share is not None:
-            layered = dataclasses.replace(model.config.layered, layer_shared=True, one_way=self.share == "one-way")
-            model = dataclasses.replace(model, config=dataclasses.replace(model.config, layered=layered))
+        model = dataclasses.replace(model, config=dataclasses.replace(model.config, layered=self._shared(model.config.layered)))
         vocabulary = read_vocabulary(path)
         for prompt in prompts:
             warning = warning_for(prompt, vocabulary, weights)
             if warning:
                 say(warning, sys.stderr)
         return model
+
+    def _shared(self, layered: LayeredConfig) -> LayeredConfig:
+        """What layer-shared attention is, changed as --share and --foreground-keys say."""
+        changes = {} if self.share is None else {"layer_shared": True, "one_way": self.share == "one-way"}
+        try:
+            return dataclasses.replace(
+                layered, **changes, **({} if self.foreground_keys == 1 else {"foreground_keys": self.foreground_keys})
+            )
+        except ValueError as error:
+            raise RequestError(f"this model cannot do what --share and --foreground-keys ask for: {error}") from error
 
     def predicted(self) -> PredictionType | None:
         """--prediction, as configurations call it."""

@@ -15,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Array, Bool, Float, Int
 
 from dreamlayer_jax.attention.core import attention, attention_weights
-from dreamlayer_jax.attention.layer_shared import guide_by_global, layer_shared_attention, one_way_attention
+from dreamlayer_jax.attention.layer_shared import guide_by_global, layer_shared_attention, limited_attention, most_of, one_way_attention
 from dreamlayer_jax.attention.position import Across, After
 from dreamlayer_jax.attention.role_kernels import project
 from dreamlayer_jax.attention.rotary import rotate_by_place
@@ -46,11 +46,13 @@ class Attention(nn.Module):
         return_weights: bool = False,
         grid: tuple[int, int] | None = None,
         keep: Bool[Array, "b s"] | None = None,
+        few: Int[Array, "b m"] | None = None,
     ) -> tuple[Float[Array, "b t c"], Float[Array, "b t s"] | None]:
         """Returns the output and, if asked for, the attention weights as a mean over heads (Eq. 3).
 
         `source`: what keys and values are made from; `x` itself by default. `shared` joins keys and values over the layer axis.
         `grid`: height and width of the tokens, whose places then turn queries and keys. `keep`: keys that may be seen.
+        `few`: which of its own keys a foreground shares; all by default.
         """
         channels = x.shape[-1]
         layered = self.layered if layer is not None else None
@@ -70,7 +72,9 @@ class Attention(nn.Module):
             q, k = rotate_by_place(q, *grid), rotate_by_place(k, *grid)
         weights = None
         mask = None if keep is None else keep[:, None, None, :]
-        if shared:
+        if few is not None:
+            out = limited_attention(q, k, v, few, layer, self.axis_names)
+        elif shared:
             one_way = layered.one_way and layer.keys == "all"
             out = (one_way_attention if one_way else layer_shared_attention)(q, k, v, layer, self.axis_names)
         elif return_weights:
@@ -151,8 +155,10 @@ class BasicTransformerBlock(nn.Module):
             grid = hidden.reshape(b, h, w, c)
             hidden = guide_by_global(grid, context_map, t, layered.t_guided, layer, self.axis_names).reshape(b, h * w, c)
         shared = bool(layered and self.up and layered.layer_shared)
+        limited = shared and layered.foreground_keys < 1 and layer.keys == "all" and context_map is not None
+        few = most_of(context_map, (h, w), layered.foreground_keys) if limited else None
         attend = Attention(self.heads, layered, self.axis_names, self.dtype, name="attn1")
-        x = x + attend(hidden, layer=layer, shared=shared, grid=(h, w) if self.rotary else None)[0]
+        x = x + attend(hidden, layer=layer, shared=shared, grid=(h, w) if self.rotary else None, few=few)[0]
 
         z = norm("norm2")
         attend = Attention(self.heads, layered, self.axis_names, self.dtype, name="attn2")

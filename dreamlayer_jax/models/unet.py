@@ -74,8 +74,9 @@ class UNet2DCondition(nn.Module):
             layer: role, validity and word spans; needed for everything that is layered.
         """
         widths = self.config.block_out_channels
-        with_maps = layer is not None and self.layered is not None and self.layered.context_map
-        with_maps = with_maps and (layer.maps or (layer.guided and self.layered.guided))
+        layered = self.layered if layer is not None else None
+        uses_maps = layered and ((layer.guided and layered.guided) or layered.foreground_keys < 1)
+        with_maps = layered and layered.context_map and (layer.maps or uses_maps)
         place = {"layered": self.layered, "axis_names": self.axis_names, "dtype": self.dtype, "remat": self.remat}
 
         temb = TimestepEmbedding(widths[0], self.dtype, name="time_embedding")(t)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dreamlayer_jax.attention.core import attention
-from dreamlayer_jax.attention.layer_shared import guide_by_global, layer_shared_attention, one_way_attention
+from dreamlayer_jax.attention.layer_shared import guide_by_global, layer_shared_attention, limited_attention, most_of, one_way_attention
 from dreamlayer_jax.layer_axis import LAYER, LayerContext, roles
 
 T_G = 850
@@ -70,6 +70,27 @@ def test_eq_10_11_is_the_softmax_over_the_keys_of_all_valid_layers() -> None:
         weights = np.exp(q[layer, scene, :, head] @ keys.T / np.sqrt(4))
         expected = weights @ values / weights.sum(-1, keepdims=True)
         np.testing.assert_allclose(out[layer, scene, :, head], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_limited_keys_are_the_softmax_over_what_is_left_of_all_keys(padded: bool) -> None:
+    """All of background and global, and of each foreground two tokens: those where its map is highest."""
+    rng = np.random.default_rng(4)
+    q, k, v = rng.normal(size=(3, LAYERS, B, 4, 2, 4)).astype(np.float32)
+    maps = rng.permuted(np.linspace(0, 1, LAYERS * B * 4)).reshape(LAYERS, B, 2, 2).astype(np.float32)
+    valid = np.array([[True, True], [True, True], [True, False], [True, True]]) if padded else None
+
+    def one(q, k, v, m, layer):
+        return limited_attention(q, k, v, most_of(m, (2, 2), 0.5), layer, LAYER)
+
+    out = jax.vmap(one, axis_name=LAYER[0])(q, k, v, maps, contexts(valid))
+    highest = np.argsort(maps.reshape(LAYERS, B, 4), axis=-1)[..., 2:]
+    for layer, scene, head in np.ndindex(LAYERS, B, 2):
+        seen = {0: [0, 1, 2, 3], 1: highest[1, scene], 2: highest[2, scene], 3: [0, 1, 2, 3]}
+        seen = {i: tokens for i, tokens in seen.items() if valid is None or valid[i, scene]}
+        keys, values = (np.concatenate([x[i, scene, tokens, head] for i, tokens in seen.items()]) for x in (k, v))
+        weights = np.exp(q[layer, scene, :, head] @ keys.T.astype(np.float64) / np.sqrt(4))
+        np.testing.assert_allclose(out[layer, scene, :, head], weights @ values / weights.sum(-1, keepdims=True), atol=1e-5)
 
 
 def test_one_layer_makes_it_plain_attention() -> None:

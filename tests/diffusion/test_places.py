@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -64,3 +65,17 @@ def test_shard_map(forward_and_gradient, by_vmap) -> None:
 def test_ring(forward_and_gradient, by_vmap) -> None:
     """Four layers on three devices, two on each: two of them are padding."""
     same(forward_and_gradient(make_place("layer=3", exchange="ring")), by_vmap)
+
+
+def test_limited_keys(config, params, scene, empty_ids, by_vmap) -> None:
+    """A quarter of each foreground's keys, on one device and on a mesh with padding."""
+    ids, words, z = scene(3)
+    contexts = encode_layers(config, params, ids, words, empty_ids)
+    limited = dataclasses.replace(config, layered=dataclasses.replace(config.layered, foreground_keys=0.25))
+
+    def run(place: Place) -> Any:
+        return np.asarray(predict(limited, params["unet"], z, np.array([900, 950], np.int32), contexts, place, maps=False).sample)
+
+    quarter, full = run(Place()), by_vmap[0][1].sample
+    np.testing.assert_allclose(run(make_place("layer=3")), quarter, atol=1e-5)
+    assert np.abs(quarter - full).max() > 1e-3
