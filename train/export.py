@@ -20,6 +20,7 @@ from train.processes import by_first
 from train.stage import Params
 
 FROZEN = "frozen.json"
+_FACTS = "facts"
 
 
 def save_params(path: Path, params: Params, step: int = 0) -> None:
@@ -30,7 +31,8 @@ def save_params(path: Path, params: Params, step: int = 0) -> None:
         raise ValueError(f"{path} was not written: {len(broken)} of {len(flat)} arrays are not finite, {broken[0]} the first of them")
     try:
         with new_file(path, overwrite=True) as fresh:
-            save_file(flat, fresh, {"step": str(step), "digest": _tensors_digest(flat, step)})
+            # safetensors writes entries in an order that changes from process to process: one entry, so that equal runs give equal bytes.
+            save_file(flat, fresh, {_FACTS: json.dumps({"digest": _tensors_digest(flat, step), "step": step})})
     except SafetensorError as error:
         raise OSError(f"{path} could not be written ({error}): is the disk full?") from error
 
@@ -45,25 +47,29 @@ def load_params(path: Path) -> Params:
         flat = load_file(path)
     except SafetensorError as error:
         raise _damaged(path, str(error)) from error
-    if facts.get("digest", digest := _tensors_digest(flat, int(facts["step"]))) != digest:
+    if facts.get("digest", digest := _tensors_digest(flat, facts["step"])) != digest:
         raise _damaged(path, "its digest differs from what was written")
     return unflatten_dict({tuple(key.split("/")): value for key, value in flat.items()})
 
 
 def exported_step(path: Path) -> int:
     """The training step of the parameters in a file that `save_params` wrote."""
-    return int(_metadata(path)["step"])
+    return _metadata(path)["step"]
 
 
-def _metadata(path: Path) -> dict[str, str]:
+def _metadata(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, "numpy") as file:
-            facts = file.metadata() or {}
+            entries = file.metadata() or {}
     except SafetensorError as error:
         raise _damaged(path, str(error)) from error
-    if set(facts) not in ({"step"}, {"step", "digest"}) or not facts["step"].isdigit():  # there is no digest before release 0.2
-        raise _damaged(path, "it does not say at which step it was written")
-    return facts
+    try:
+        facts = json.loads(entries[_FACTS]) if set(entries) == {_FACTS} else entries  # entries of their own, before release 0.2
+        if set(facts) not in ({"step"}, {"step", "digest"}) or (facts is not entries and "digest" not in facts):
+            raise ValueError(f"it has {sorted(facts)}")
+        return {**facts, "step": int(facts["step"])}
+    except (TypeError, ValueError) as error:
+        raise _damaged(path, "it does not say at which step it was written") from error
 
 
 def _damaged(path: Path, why: str) -> ValueError:

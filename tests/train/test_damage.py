@@ -14,12 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from tests.train.test_latents import encoder, folder, shards
 from tests.train.test_loop import LOOP, Line, uninterrupted
 from train.__main__ import main
 from train.checkpoints import Checkpoints
-from train.export import load_params, save_params
+from train.export import exported_step, load_params, save_params
 from train.latents import Encoder, build_latents, open_latents
 from train.lock import locked
 from train.loop import fit
@@ -81,12 +83,32 @@ def test_a_flipped_bit_in_a_checkpoint_is_found_and_the_older_one_read(
     assert re.search(rf"checkpoint 2 cannot be read \(.*{reason}", capsys.readouterr().out, re.DOTALL)
 
 
+def test_equal_parameters_are_equal_bytes(tmp_path: Path) -> None:
+    path, found = tmp_path / "params.safetensors", set()
+    for _ in range(20):
+        save_params(path, {"a": np.arange(3, dtype=np.float32)}, 7)
+        found.add(path.read_bytes())
+    assert len(found) == 1
+    assert exported_step(path) == 7
+
+
+def test_the_step_of_an_older_release_is_read(tmp_path: Path) -> None:
+    """It was an entry of its own, first alone, then beside the digest."""
+    save_params(tmp_path / "new", {"a": np.ones(1, np.float32)}, 7)
+    with safe_open(tmp_path / "new", "numpy") as file:
+        digest = json.loads(file.metadata()["facts"])["digest"]
+    for older in ({"step": "7"}, {"step": "7", "digest": digest}):
+        save_file({"a": np.ones(1, np.float32)}, tmp_path / "old", older)
+        assert exported_step(tmp_path / "old") == 7
+        assert load_params(tmp_path / "old")["a"] == 1
+
+
 def test_flipped_bits_in_exported_parameters_are_found(tmp_path: Path) -> None:
     path, rng = tmp_path / "stage" / "params.safetensors", random.Random(0)
     params = {"a": {"kernel": np.arange(64, dtype=np.float32).reshape(8, 8)}, "b": np.ones(5, np.float32)}
     save_params(path, params, 7)
     whole = path.read_bytes()
-    for _ in range(64):
+    for _ in range(256):
         flip(path, rng.randrange(8, len(whole)), rng.randrange(8))
         with pytest.raises(ValueError, match=r"params.safetensors is damaged"):
             load_params(path)
