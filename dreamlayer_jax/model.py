@@ -52,10 +52,11 @@ class Model:
             PromptError: prompts that are too long for it.
         """
         most = self.config.layered.max_foregrounds
-        if len(scenes[0]) - 1 > most:
-            raise RequestError(f"{len(scenes[0]) - 1} foregrounds were given; the model {self.config.name!r} makes at most {most}")
-        rows = list(zip(*scenes, strict=True))
         untrained = self.config.layered.layer_attention is not None  # its global layer reads sentences
+        if len(scenes[0]) - 1 > most:
+            hint = "" if untrained else "; to try more, say --max-foregrounds, in Python model.with_foregrounds"
+            raise RequestError(f"{len(scenes[0]) - 1} foregrounds were given; the model {self.config.name!r} makes at most {most}{hint}")
+        rows = list(zip(*scenes, strict=True))
         length, windows = self.config.text.max_position_embeddings, self.config.layered.prompt_windows
         return tokenize(self.tokenizer, rows, length, windows, as_sentence=untrained)
 

@@ -17,9 +17,10 @@ from dreamlayer_jax.diffusion.decompose import Method
 from dreamlayer_jax.editing.edits import Edit
 from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.model import Model
+from dreamlayer_jax.models.layered import for_more_foregrounds
 from dreamlayer_jax.picture import Picture, read_layer, read_picture
 from dreamlayer_jax.place import Exchange, make_place
-from dreamlayer_jax.request import Sampling, check_request
+from dreamlayer_jax.request import RequestError, Sampling, check_request
 from dreamlayer_jax.tasks.edit import edit_layers
 from dreamlayer_jax.tasks.harmonize import Window
 from dreamlayer_jax.tasks.image_to_layers import image_to_layers
@@ -111,6 +112,17 @@ class DreamLayer(Model):
         A LoRA for few steps (LCM, TCD, Hyper-SD) brings its way of sampling along. Raises `WeightsError` for a file that does not fit.
         """
         config, params = add_lora(self.config, self.params, Path(file), strength, on_warning)
+        return dataclasses.replace(self, config=config, params=params)
+
+    def with_foregrounds(self, most: int) -> DreamLayer:
+        """A new model for scenes of up to `most` foregrounds, more than it was trained with; this one stays as it is.
+
+        See `models.layered.for_more_foregrounds`; the more there are, the more they melt. Raises `RequestError` where that cannot be done.
+        """
+        try:
+            config, params = for_more_foregrounds(self.config, self.params, most)
+        except ValueError as error:
+            raise RequestError(str(error)) from error
         return dataclasses.replace(self, config=config, params=params)
 
     def save_pretrained(self, folder: str | Path, dtype: Any = jnp.float32) -> None:

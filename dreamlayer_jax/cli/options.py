@@ -43,6 +43,8 @@ class Model:
     a background for given foregrounds (fg2bg); independent, each by itself, then placed. By default chain where its file is given."""
     share: Literal["one-way", "all"] | None = None
     """An experiment: layer-shared attention, which these files were not trained with; one-way, only the whole picture sees the layers."""
+    max_foregrounds: int | None = None
+    """Up to how many foregrounds a scene may have where that is more than the model was trained with; the more, the more they melt."""
     foreground_keys: float = 1.0
     """Which share of a foreground's tokens the other layers see, those where its context map is highest: under 1 for many layers."""
     vae: Path | None = None
@@ -88,6 +90,7 @@ class Model:
                 exchange=self.exchange,
                 on_warning=warn,
             )
+        model = model if self.max_foregrounds is None else model.with_foregrounds(self.max_foregrounds)
         model = dataclasses.replace(model, config=dataclasses.replace(model.config, layered=self._shared(model.config.layered)))
         vocabulary = read_vocabulary(path)
         for prompt in prompts:

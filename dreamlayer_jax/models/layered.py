@@ -6,6 +6,7 @@ Eq. 9 switched off, every layer is then Stable Diffusion on its own prompt.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from functools import partial
 from typing import Any
@@ -83,6 +84,24 @@ def become_layered(config: DreamLayerConfig, base: Params) -> Params:
         params["unet"][CONTEXT_MAPS] = _identity_maps(config.layered, channels, jax.random.key(0))
     params["layer_assign"] = init_layer_assign(config)
     return params
+
+
+def for_more_foregrounds(config: DreamLayerConfig, params: Params, most: int) -> tuple[DreamLayerConfig, Params]:
+    """The model for scenes of up to `most` foregrounds, more than it was trained with.
+
+    Foregrounds beyond the trained ones get the nearest one's layer-assign embedding, and S, the global prompt's tokens, grows in
+    proportion to the prompts. ValueError for a model whose layers meet by a file's own attention, which has its own limit.
+    """
+    layered = config.layered
+    if layered.layer_attention is not None:
+        raise ValueError(f"the model {config.name!r} has LayerDiffusion's attention, which is made for the number of layers that it has")
+    if most <= layered.max_foregrounds:
+        return config, params
+    known = params["layer_assign"]["embedding"]
+    more = jnp.broadcast_to(known[-1:], (most - layered.max_foregrounds, known.shape[1]))
+    windows = -(-layered.prompt_windows * (1 + most) // (1 + layered.max_foregrounds))
+    config = dataclasses.replace(config, layered=dataclasses.replace(layered, max_foregrounds=most, prompt_windows=windows))
+    return config, params | {"layer_assign": {"embedding": jnp.concatenate([known, more])}}
 
 
 @partial(jax.jit, static_argnums=(0, 1))

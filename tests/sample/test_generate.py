@@ -85,6 +85,17 @@ def test_few_steps_by_another_sampler_are_harmonised_with_the_foregrounds_in_pla
     assert (image.composite_rgb != image.global_rgb).any()
 
 
+def test_more_foregrounds_than_the_model_was_trained_with(generate, tmp_path: Path) -> None:
+    """Four, 16 words in all, where it knew two and 14 words; with all of their keys and with few."""
+    four = ("the red apple", "a red dog", "the duck", "a cat")
+    for share in (1, 0.25):
+        done = generate("--max-foregrounds", 4, "--foreground-keys", share, "--out", tmp_path / str(share), foregrounds=four)
+        assert done.status == 0, done.err
+    full, few = (LayeredImage.load(tmp_path / name) for name in ("1", "0.25"))
+    assert [layer.prompt for layer in full.foregrounds] == list(four)
+    assert np.abs(full.kept.clean - few.kept.clean).max() > 1e-3
+
+
 def test_the_library_makes_what_the_command_makes(generate, tiny_folder: Path, tmp_path: Path) -> None:
     assert generate("--seed", 7, "--out", tmp_path / "command").status == 0
     image = DreamLayer.from_pretrained(tiny_folder).generate(background="a sandy beach", foregrounds=["a dog"], seed=7, steps=2)
