@@ -22,6 +22,8 @@ export class Canvas {
     stage.addEventListener("pointermove", (event) => this.#drag(event));
     stage.addEventListener("pointerup", () => this.#drop());
     stage.addEventListener("pointercancel", () => this.#drop());
+    // What is selected on the page would else be dragged by the browser, in the layer's place, from the second drag on.
+    stage.addEventListener("dragstart", (event) => event.preventDefault());
     new ResizeObserver(() => this.#fit()).observe(stage);
   }
 
