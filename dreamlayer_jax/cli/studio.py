@@ -27,6 +27,8 @@ class StudioCommand:
     """The address to listen on. On any but loopback, the page asks for a token, which this command shows."""
     port: int = 8501
     """0 takes a free one."""
+    warm_up: tyro.conf.FlagCreatePairsOff[bool] = True
+    """Make a scene of the usual size that nobody sees, while the page is opened and words are written: the first real one comes sooner."""
     model: tyro.conf.OmitArgPrefixes[Model] = MODEL
 
     def run(self) -> None:
@@ -49,7 +51,10 @@ class StudioCommand:
             token = None if _is_loopback(self.host) else secrets.token_urlsafe(24)
             shown = f"[{self.host}]" if ":" in self.host else self.host
             address = f"http://{shown}:{listener.getsockname()[1]}/" + ("" if token is None else f"?token={token}")
-            app = Studio(model, words).app(token)
+            studio = Studio(model, words)
+            if self.warm_up:
+                studio.warm_up()
+            app = studio.app(token)
             config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1, lifespan="on")
             say(f"the studio is at {address} ({program()} studio; Ctrl-C stops it)")
             uvicorn.Server(config).run(sockets=[listener])

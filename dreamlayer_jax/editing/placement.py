@@ -60,8 +60,9 @@ class Placement:
         height, width = picture.shape[:2]
         rows, columns = size or (height, width)
         picture = picture[:, ::-1] if self.flipped else picture
-        scale, shift = jnp.full(2, self.scale), jnp.array([self.shift_y * height / rows, self.shift_x * width / columns])
-        return jax.image.scale_and_translate(picture, picture.shape, (0, 1), scale, shift, method="linear", antialias=True)
+        scale = np.full(2, self.scale, np.float32)
+        shift = np.array([self.shift_y * height / rows, self.shift_x * width / columns], np.float32)
+        return _resampled(picture, scale, shift)
 
     def move(self, rgba_straight: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 4"]:
         """The placed layer: `apply` of its premultiplied colour."""
@@ -78,6 +79,11 @@ class Placement:
 
 
 IN_PLACE = Placement()
+
+
+@jax.jit  # one program a shape, where its parts would be compiled one by one: the first move of a session waits for them
+def _resampled(picture: Float[Array, "h w c"], scale: Float[Array, "2"], shift: Float[Array, "2"]) -> Float[Array, "h w c"]:
+    return jax.image.scale_and_translate(picture, picture.shape, (0, 1), scale, shift, method="linear", antialias=True)
 
 
 def cut_then_shown(alpha: UInt8[np.ndarray, "h w"], placement: Placement) -> Bool[np.ndarray, "h w"] | None:

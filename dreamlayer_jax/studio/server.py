@@ -24,6 +24,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from dreamlayer_jax.editing.edits import Move
 from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.picture import PictureError
 from dreamlayer_jax.pipeline import DreamLayer
@@ -37,7 +38,7 @@ from dreamlayer_jax.studio.guard import Guard
 from dreamlayer_jax.studio.limits import Limits, StudioError, TooMuch
 from dreamlayer_jax.studio.opening import open_uploads, read_upload
 from dreamlayer_jax.studio.tab import Tab
-from dreamlayer_jax.studio.work import Queue
+from dreamlayer_jax.studio.work import Queue, Work
 
 PAGE = Path(__file__).parent / "page"
 FAILURES = (StudioError, RequestError, PromptError, PictureError)
@@ -81,6 +82,16 @@ class Studio:
         app = Starlette(routes=routes, middleware=[guard], exception_handlers=handlers, lifespan=self._lifespan)
         app.state.studio = self
         return app
+
+    def warm_up(self) -> None:
+        """Has the first scene's and the first edit's programs compiled, or read from the cache, while nobody waits for the model."""
+
+        def do(report: Callable[[float], None]) -> None:
+            image = self.model.generate(background="a", foregrounds=["a", "a"], seed=0, on_progress=report)
+            report(1.0)
+            self.model.edit(image, [Move(1, 0.1, 0.1)], on_progress=report)
+
+        self.queue.put_spare(Work("", "warming up", do, lambda _: None))
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:

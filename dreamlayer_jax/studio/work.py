@@ -62,8 +62,10 @@ class Queue:
     def __init__(self, waiting: int, failures: tuple[type[Exception], ...]) -> None:
         self._most, self._failures = waiting, failures
         self._waiting: deque[Work] = deque()
+        self._spare: deque[Work] = deque()
         self._ready = threading.Condition()
         self._running: Work | None = None
+        self._running_is_spare = False
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="studio-model", daemon=True)
         self._thread.start()
@@ -75,13 +77,22 @@ class Queue:
             if len(self._waiting) >= self._most:
                 raise TooMuch(f"{len(self._waiting)} pieces of work wait already; try again when one is done")
             self._waiting.append(work)
+            if self._running is not None and self._running_is_spare:
+                self._running.cancel()
+            self._ready.notify()
+
+    def put_spare(self, work: Work) -> None:
+        """Work that nobody waits for: it is done while nothing else is there to do, and given up as soon as something is."""
+        with self._ready:
+            self._spare.append(work)
             self._ready.notify()
 
     def before(self, work: Work) -> int:
         """How many come first."""
         with self._ready:
             ahead = [other for other in self._waiting if not other.unwanted]
-            return (ahead.index(work) if work in ahead else 0) + (self._running is not None and self._running is not work)
+            others = self._running is not None and self._running is not work and not self._running_is_spare
+            return (ahead.index(work) if work in ahead else 0) + others
 
     def cancel(self, owner: str) -> None:
         """Nothing of an owner's is wanted any more."""
@@ -102,10 +113,11 @@ class Queue:
     def _run(self) -> None:
         while True:
             with self._ready:
-                self._ready.wait_for(lambda: self._waiting or self._closed)
+                self._ready.wait_for(lambda: self._waiting or self._spare or self._closed)
                 if self._closed:
                     return
-                self._running = self._waiting.popleft()
+                self._running_is_spare = not self._waiting
+                self._running = (self._waiting or self._spare).popleft()
             self._running.run(self._failures)
             with self._ready:
                 self._running = None

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def started(*options: str) -> tuple[subprocess.Popen, str]:
     """The process and the address that it says it is at."""
-    command = [sys.executable, "-m", "sample", "studio", "--port", "0", *options]
+    command = [sys.executable, "-m", "sample", "studio", "--port", "0", "--no-warm-up", *options]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
     for line in process.stdout:
         if found := re.search(r"http://\S+", line):

@@ -149,6 +149,18 @@ def test_the_queue_is_bounded_and_what_is_cancelled_ends(client: TestClient, mod
     assert model.cut_short.wait(10), "the running work noticed"
 
 
+def test_warming_up_gives_way_to_what_is_asked(model: HeldModel) -> None:
+    studio = Studio(model)
+    studio.warm_up()
+    assert model.begun.wait(10)
+    with TestClient(studio.app(), base_url=HOME, headers=OURS) as client:
+        mine = tab(client)
+        assert client.post(f"{mine}/generate", json=PROMPTS).json()["busy"]["before"] == 0
+        assert model.cut_short.wait(10), "with its gate still shut"
+        model.gate.set()
+        assert [layer["name"] for layer in until(client, mine, harmonised)["scene"]["layers"]] == ["a sandy beach", "a dog", "a cat"]
+
+
 def test_the_work_of_a_closed_tab_is_cancelled_and_its_files_go(model: HeldModel) -> None:
     studio = Studio(model, grace=1)
     with TestClient(studio.app(), base_url=HOME, headers=OURS) as client:
