@@ -59,6 +59,11 @@ class Place:
             raise PlaceError(f'keys and values are exchanged by "gather" or "ring", not {self.exchange!r}')
 
     @property
+    def is_spread(self) -> bool:
+        """Whether a scene's layers may lie on several devices."""
+        return self.mesh is not None or self.layers == "pmap"
+
+    @property
     def replicated(self) -> NamedSharding | None:
         """Every device holds all of it; None without a mesh."""
         return None if self.mesh is None else NamedSharding(self.mesh, PartitionSpec())

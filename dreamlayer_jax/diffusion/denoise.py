@@ -56,7 +56,7 @@ class Given:
 
 @flax.struct.dataclass
 class Denoised:
-    """The trajectory, and each layer's context map M_G^{f,N} as a mean over the steps (zero without CACA)."""
+    """The trajectory, and each layer's context map M_G^{f,N} as a mean over the steps that made it (`map_steps`; zero without CACA)."""
 
     trajectory: Trajectory
     context_maps: Float[Array, "l b mh mw"]
@@ -126,7 +126,7 @@ def prompted_half(contexts: LayerContext, b: int) -> LayerContext:
     return jax.tree.map(lambda x: x[:, -b:], contexts.replace(role=None)).replace(role=contexts.role)
 
 
-@partial(jax.jit, static_argnames=("config", "place", "early"))
+@partial(jax.jit, static_argnames=("config", "place", "early", "maps"))
 def _advance(
     config: DreamLayerConfig,
     unet_params: Params,
@@ -140,10 +140,11 @@ def _advance(
     stop: Int[Array, ""],
     place: Place,
     early: bool,
+    maps: bool,
 ) -> Run:
     def network(z: Array, at: Steps, i: Array) -> tuple[Array, Array]:
         seen, t = as_seen(config, z, at.t, given)
-        prediction, out = guided_prediction(config, unet_params, seen, t, contexts, weight, place, guided=early)
+        prediction, out = guided_prediction(config, unet_params, seen, t, contexts, weight, place, guided=early, maps=maps)
         return prediction, jnp.zeros_like(run.summed) if out.maps is None else out.maps.in_global
 
     def put(z: Array, at: Steps, i: Array) -> Array:
@@ -188,14 +189,14 @@ def denoise(
     """
     sides = [side >> config.layered.context_block if config.layered.context_map else 1 for side in z.shape[2:4]]
     run = begin(z, steps, keep=len(steps) if keep is None else keep, summed=jnp.zeros((*z.shape[:2], *sides)))
-    is_guided, early = guidance.at(steps), early_steps(config, steps, place)
-    for start, stop in pieces(piece, is_guided, early):
+    is_guided, early, mapped = guidance.at(steps), early_steps(config, steps, place), map_steps(config, steps, place)
+    for start, stop in pieces(piece, is_guided, early, mapped):
         weight = np.float32(guidance.weight) if is_guided[start] else None
-        parts = {"place": place, "early": bool(early[start])}
+        parts = {"place": place, "early": bool(early[start]), "maps": bool(mapped[start])}
         run = _advance(config, unet_params, run, contexts, steps, weight, given, keys, start, stop, **parts)
         if on_piece is not None:
             on_piece(stop, run.z)
-    return Denoised(trajectory=Trajectory(states=run.states, clean=run.z), context_maps=run.summed / len(steps))
+    return Denoised(trajectory=Trajectory(states=run.states, clean=run.z), context_maps=run.summed / mapped.sum())
 
 
 def early_steps(config: DreamLayerConfig, steps: Steps, place: Place) -> Bool[np.ndarray, " s"]:
@@ -204,8 +205,16 @@ def early_steps(config: DreamLayerConfig, steps: Steps, place: Place) -> Bool[np
     On one device Eq. 9 costs less in every later step than the second program costs to compile, so there it is all of them, if any.
     """
     acts = np.asarray(steps.t) >= config.layered.t_guided if config.layered.guided else np.zeros(len(steps), bool)
-    spread = place.mesh is not None or place.layers == "pmap"
-    return acts if spread else np.full(len(steps), acts.any())
+    return acts if place.is_spread else np.full(len(steps), acts.any())
+
+
+def map_steps(config: DreamLayerConfig, steps: Steps, place: Place) -> Bool[np.ndarray, " s"]:
+    """Which steps make context maps: all of them, but over devices those alone in which Eq. 9 uses them, if there are any.
+
+    After T_G nothing of the maps is then exchanged, and what remains between the devices is LSSA's keys and values.
+    """
+    early = early_steps(config, steps, place)
+    return early if place.is_spread and early.any() else np.ones(len(steps), bool)
 
 
 def as_seen(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dreamlayer_jax.diffusion.denoise import map_steps
 from dreamlayer_jax.diffusion.predict import encode_layers, predict
+from dreamlayer_jax.diffusion.steps import sampling_steps
 from dreamlayer_jax.place import Place, make_place
 
 
@@ -79,3 +82,24 @@ def test_limited_keys(config, params, scene, empty_ids, by_vmap) -> None:
     quarter, full = run(Place()), by_vmap[0][1].sample
     np.testing.assert_allclose(run(make_place("layer=3")), quarter, atol=1e-5)
     assert np.abs(quarter - full).max() > 1e-3
+
+
+def test_over_devices_nothing_of_the_maps_is_exchanged_after_t_g(config, params, scene, empty_ids) -> None:
+    """LSSA gathers; the context maps and Eq. 9 are the only sums over layers. What is told of the maps is those of the steps before."""
+    ids, words, z = scene(3)
+    contexts = encode_layers(config, params, ids, words, empty_ids)
+    place = make_place("data=2,layer=2")
+
+    def sums(early: bool) -> int:
+        program = partial(predict, config, place=place, guided=early, maps=early)
+        return str(jax.make_jaxpr(program)(params["unet"], z, np.array([900, 950], np.int32), contexts)).count("psum")
+
+    assert sums(True) > 0
+    assert sums(False) == 0
+    steps = sampling_steps(config.schedule, 20)
+    acts = np.asarray(steps.t) >= config.layered.t_guided
+    assert 0 < acts.sum() < 20
+    assert list(map_steps(config, steps, place)) == list(acts)
+    off = dataclasses.replace(config, layered=dataclasses.replace(config.layered, guided=False))
+    assert map_steps(config, steps, Place()).all()
+    assert map_steps(off, steps, place).all()

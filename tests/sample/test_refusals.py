@@ -27,7 +27,11 @@ def refused(outcome, folder: Path) -> str:
         ({"foregrounds": ()}, (), "no foreground was given; give at least one"),
         ({"foregrounds": ("a dog", "a cat", "a duck")}, (), "3 foregrounds were given; the model 'tiny' makes at most 2; to try more"),
         ({}, ("--foreground-keys", 0), "ask for: foreground_keys is 0.0; give a share over 0, at most 1"),
-        ({}, ("--foreground-keys", 0.5, "--share", "one-way"), "foreground_keys under 1 needs context_map and layer_shared, without one_way"),
+        (
+            {},
+            ("--foreground-keys", 0.5, "--share", "one-way"),
+            "foreground_keys under 1 needs context_map and layer_shared, without one_way",
+        ),
         ({"background": None}, (), "no background was given; give --background and --foreground, or --prompt"),
         ({}, ("--prompt", "a dog on a beach"), "both a sentence and layer prompts were given"),
         ({"background": None, "foregrounds": ()}, ("--prompt", "a dog and a cat"), "'a dog and a cat' does not say where it is"),
