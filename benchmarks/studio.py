@@ -66,7 +66,7 @@ def start(options: Measure, *, counted: bool) -> None:
         address = next((found[0] for line in process.stdout if (found := re.search(r"http://\S+", line))), None)
         if address is None:
             raise SystemExit(f"the studio ended with {process.wait()} before it said where it is")
-        say(f"the page is served after {time.monotonic() - begun:.1f} s")
+        say(f"its address is told after {time.monotonic() - begun:.1f} s")
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             page = browser.new_page(viewport=SIZE)

@@ -13,7 +13,7 @@ import tyro
 from dreamlayer_jax.cli.options import MODEL, Model, outside_failures
 from dreamlayer_jax.cli.program import program
 from dreamlayer_jax.cli.terminal import say
-from dreamlayer_jax.cli.vocabulary import read_vocabulary
+from dreamlayer_jax.cli.vocabulary import doubt_about, read_vocabulary
 from dreamlayer_jax.request import RequestError
 
 NEEDED = ("starlette", "uvicorn")
@@ -37,26 +37,24 @@ class StudioCommand:
         if missing:
             raise RequestError(f"the studio needs {' and '.join(missing)}: python -m pip install 'dreamlayer-jax[studio]'")
         listener = _listen(self.host, self.port)
-        say("loading the model …")
+        token = None if _is_loopback(self.host) else secrets.token_urlsafe(24)
+        shown = f"[{self.host}]" if ":" in self.host else self.host
+        address = f"http://{shown}:{listener.getsockname()[1]}/" + ("" if token is None else f"?token={token}")
+        say(f"the studio is at {address} as soon as the model is loaded ({program()} studio; Ctrl-C stops it)")
         import uvicorn
 
         from dreamlayer_jax.studio.server import Studio
         from dreamlayer_jax.weights.where import find_model
 
-        with listener:
+        with listener:  # a browser that asks already waits for its answer
             model = self.model.load(())
             model.decoders()  # what cannot make layers is told now
             vocabulary = read_vocabulary(find_model(self.model.weights or "pocket"))
             words = {} if vocabulary is None else {key: sorted(getattr(vocabulary, key)) for key in ("backgrounds", "foregrounds")}
-            token = None if _is_loopback(self.host) else secrets.token_urlsafe(24)
-            shown = f"[{self.host}]" if ":" in self.host else self.host
-            address = f"http://{shown}:{listener.getsockname()[1]}/" + ("" if token is None else f"?token={token}")
-            studio = Studio(model, words)
+            studio = Studio(model, words, doubt=lambda prompt: doubt_about(prompt, vocabulary))
             if self.warm_up:
                 studio.warm_up()
-            app = studio.app(token)
-            config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1, lifespan="on")
-            say(f"the studio is at {address} ({program()} studio; Ctrl-C stops it)")
+            config = uvicorn.Config(studio.app(token), log_level="warning", access_log=False, timeout_graceful_shutdown=1, lifespan="on")
             uvicorn.Server(config).run(sockets=[listener])
 
     failures = staticmethod(outside_failures)
@@ -71,6 +69,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        listener.listen()
     except OSError as error:
         raise RequestError(
             f"cannot listen on {host} port {port} ({error.strerror}); if another studio runs there, give --port 0"

@@ -52,18 +52,22 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
         raise WeightsError(f"{path} is damaged ({error}); install the model again") from error
 
 
-def warning_for(prompt: str, vocabulary: Vocabulary | None, weights: str) -> str | None:
-    """One line about the words of `prompt` that the model has never seen, with near names; None if it knows all."""
+def doubt_about(prompt: str, vocabulary: Vocabulary | None) -> str | None:
+    """What is to be said of words of `prompt` that the model has never seen, with near names; None if it knows all."""
     unknown = vocabulary.unknown(prompt) if vocabulary else []
     if not unknown:
         return None
     near = list(dict.fromkeys(name for word in unknown for name in vocabulary.near(word)))
     said = ", ".join(f"“{word}”" for word in unknown)
-    return (
-        f"warning: the model has never seen {said} (in “{prompt}”)"
-        + (f"; near names: {', '.join(near)}" if near else "")
-        + f". See all with: {program()} vocabulary{'' if weights == 'pocket' else f' --weights {weights}'}"
-    )
+    return f"the model has never seen {said} (in “{prompt}”)" + (f"; near names: {', '.join(near)}" if near else "")
+
+
+def warning_for(prompt: str, vocabulary: Vocabulary | None, weights: str) -> str | None:
+    """`doubt_about` as one line of the terminal."""
+    doubt = doubt_about(prompt, vocabulary)
+    if doubt is None:
+        return None
+    return f"warning: {doubt}. See all with: {program()} vocabulary{'' if weights == 'pocket' else f' --weights {weights}'}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

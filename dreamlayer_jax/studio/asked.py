@@ -17,6 +17,10 @@ Number = Annotated[int, Field(ge=0, le=100)]
 class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
+    def prompts(self) -> list[str]:
+        """What the model is to make by it."""
+        return []
+
 
 class Making(Asked):
     """Prompts, far to near, and how they are sampled; what is None is the model's own."""
@@ -26,6 +30,9 @@ class Making(Asked):
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     sampler: Sampler | None = None
+
+    def prompts(self) -> list[str]:
+        return [self.background, *self.foregrounds]
 
     def sampling(self) -> dict[str, int | str]:
         return {name: value for name, value in (("steps", self.steps), ("sampler", self.sampler)) if value is not None}
@@ -118,6 +125,9 @@ OneEdit = Annotated[Move | Resize | Flip | Remove | Replace | Add | Order, Field
 
 class Editing(Asked):
     edits: Annotated[list[OneEdit], Field(min_length=1, max_length=20)]
+
+    def prompts(self) -> list[str]:
+        return [edit.prompt for edit in self.edits if isinstance(edit, Replace | Add)]
 
 
 class Nothing(Asked):

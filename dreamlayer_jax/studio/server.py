@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import json
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path, PurePath
-from typing import TypeVar
 from urllib.parse import unquote
 
-import numpy as np
-from PIL import Image
-from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -24,20 +19,17 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from dreamlayer_jax.editing.edits import Move
-from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.picture import PictureError
 from dreamlayer_jax.pipeline import DreamLayer
-from dreamlayer_jax.planner.rules import plan_by_rules
 from dreamlayer_jax.prompts import PromptError
-from dreamlayer_jax.request import DEFAULT_STEPS, RequestError, check_request
-from dreamlayer_jax.studio import asked
+from dreamlayer_jax.request import DEFAULT_STEPS, RequestError
+from dreamlayer_jax.studio import asked, making
 from dreamlayer_jax.studio.document import Look
 from dreamlayer_jax.studio.downloads import NAMES, TYPES, download
 from dreamlayer_jax.studio.guard import Guard
 from dreamlayer_jax.studio.limits import Limits, StudioError, TooMuch
-from dreamlayer_jax.studio.opening import open_uploads, read_upload
 from dreamlayer_jax.studio.tab import Tab
+from dreamlayer_jax.studio.wire import A, checked, http_error, parts, png, refused
 from dreamlayer_jax.studio.work import Queue, Work
 
 PAGE = Path(__file__).parent / "page"
@@ -47,17 +39,20 @@ GRACE = 5.0
 BEAT = 5.0
 """Seconds between signs of life on that stream."""
 
-A = TypeVar("A", bound=asked.Asked)
-
 
 class Studio:
     """The tabs of one server, its queue and its folder."""
 
     def __init__(
-        self, model: DreamLayer, words: dict[str, list[str]] | None = None, limits: Limits | None = None, grace: float = GRACE
+        self,
+        model: DreamLayer,
+        words: dict[str, list[str]] | None = None,
+        limits: Limits | None = None,
+        grace: float = GRACE,
+        doubt: Callable[[str], str | None] = lambda _: None,
     ) -> None:
-        """`words`: backgrounds and foregrounds that the model knows, which the page proposes."""
-        self.model, self.words, self.limits, self.grace = model, words or {}, limits or Limits(), grace
+        """`words`: backgrounds and foregrounds that the model knows, which the page proposes. `doubt`: what is to be said of a prompt."""
+        self.model, self.words, self.limits, self.grace, self.doubt = model, words or {}, limits or Limits(), grace, doubt
         self.queue = Queue(self.limits.waiting, FAILURES)
         self.tabs: dict[str, Tab] = {}
         self._closing: set[asyncio.Task] = set()
@@ -77,21 +72,15 @@ class Studio:
             *(Route(f"{tab}/{name}", self._of_tab(do), methods=["POST"]) for name, do in self._asked().items()),
             Mount("/page", StaticFiles(directory=PAGE)),
         ]
-        handlers = {StudioError: _refused, TooMuch: _refused, HTTPException: _http}
+        handlers = {StudioError: refused, TooMuch: refused, HTTPException: http_error}
         guard = Middleware(Guard, token=token)
         app = Starlette(routes=routes, middleware=[guard], exception_handlers=handlers, lifespan=self._lifespan)
         app.state.studio = self
         return app
 
     def warm_up(self) -> None:
-        """Has the first scene's and the first edit's programs compiled, or read from the cache, while nobody waits for the model."""
-
-        def do(report: Callable[[float], None]) -> None:
-            image = self.model.generate(background="a", foregrounds=["a", "a"], seed=0, on_progress=report)
-            report(1.0)
-            self.model.edit(image, [Move(1, 0.1, 0.1)], on_progress=report)
-
-        self.queue.put_spare(Work("", "warming up", do, lambda _: None))
+        """The first scene and the first edit come sooner after it; it gives way to whatever is asked for."""
+        self.queue.put_spare(Work("", "warming up", lambda report: making.warm_up(self.model, report), lambda _: None))
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -129,20 +118,23 @@ class Studio:
 
         def answering(form: type[A], do: Callable[[Tab, A], dict | None]) -> Callable[[Tab, Request], Awaitable[Response]]:
             async def answer(tab: Tab, request: Request) -> Response:
-                given = _checked(form, await _body(request, self.limits.json_bytes))
+                given = await checked(form, request, self.limits.json_bytes)
                 try:
                     result = do(tab, given)
                 except (RequestError, PictureError) as error:
                     raise StudioError(str(error)) from error
+                doubts = [doubt for prompt in given.prompts() if (doubt := self.doubt(prompt))]
+                if doubts:
+                    tab.say(". ".join(doubts))
                 return JSONResponse(tab.state() if result is None else result)
 
             return answer
 
         return {
-            "plan": answering(asked.Sentence, _plan),
-            "generate": answering(asked.Making, self._generate),
-            "decompose": answering(asked.Decomposing, self._decompose),
-            "open": answering(asked.Opening, self._open),
+            "plan": answering(asked.Sentence, lambda _, given: making.split(given)),
+            "generate": answering(asked.Making, lambda tab, given: making.generate(self.model, tab, given)),
+            "decompose": answering(asked.Decomposing, lambda tab, given: making.decompose(self.model, tab, given)),
+            "open": answering(asked.Opening, making.open_files),
             "edit": answering(asked.Editing, lambda tab, given: tab.edit([edit.of() for edit in given.edits])),
             "look": answering(asked.Looks, lambda tab, given: tab.look([Look(**look.model_dump()) for look in given.looks])),
             **{
@@ -151,39 +143,12 @@ class Studio:
             },
         }
 
-    def _generate(self, tab: Tab, given: asked.Making) -> None:
-        prompts = {"background": given.background, "foregrounds": given.foregrounds, "seed": given.seed}
-        check_request(**prompts)
-        tab.make("generating", lambda report: self.model.generate(**prompts, on_progress=report, **given.sampling()))
-
-    def _decompose(self, tab: Tab, given: asked.Decomposing) -> None:
-        prompts = {"background": given.background, "foregrounds": given.foregrounds, "seed": given.seed}
-        check_request(**prompts)
-        ((name, path),) = tab.take_uploads([given.upload])
-
-        def take_apart(report: Callable[[float], None]) -> LayeredImage:
-            with _forgotten([path]):
-                picture = read_upload(name, path, self.limits)
-            flat = np.asarray(Image.fromarray(picture).convert("RGB"))
-            return self.model.decompose(flat, **prompts, on_progress=report, on_warning=tab.say, **given.sampling())
-
-        tab.make("taking the picture apart", take_apart)
-
-    def _open(self, tab: Tab, given: asked.Opening) -> None:
-        files = tab.take_uploads(given.uploads)
-
-        def opened(_: Callable[[float], None]) -> LayeredImage:
-            with _forgotten([path for _, path in files]):
-                return open_uploads(files, tab.folder, self.limits, tab.say)
-
-        tab.make("opening", opened)
-
     async def _upload(self, tab: Tab, request: Request) -> Response:
         """One file's bytes; its name, which is only ever shown, comes percent-encoded in X-File-Name."""
         path, most = tab.place_for_upload(), self.limits.upload_bytes
         try:
             with path.open("xb") as file:
-                async for part in _parts(request, most, f"the file is larger than {most >> 20} MiB; make it smaller"):
+                async for part in parts(request, most, f"the file is larger than {most >> 20} MiB; make it smaller"):
                     file.write(part)
         except (StudioError, ClientDisconnect):
             path.unlink(missing_ok=True)
@@ -195,11 +160,11 @@ class Studio:
         document, number = tab.document, request.path_params["number"]
         if document is None or not number < len(document.looks):
             raise HTTPException(404, "there is no such layer")
-        return _png(await asyncio.to_thread(lambda: document.pixels[number]))
+        return png(await asyncio.to_thread(lambda: document.pixels[number]))
 
     async def _composite(self, tab: Tab, _: Request) -> Response:
         document = tab.document
-        return _png(None if document is None or document.image is None else document.image.composite_rgb)
+        return png(None if document is None or document.image is None else document.image.composite_rgb)
 
     async def _download(self, tab: Tab, request: Request) -> Response:
         form = request.path_params["form"]
@@ -235,59 +200,3 @@ class Studio:
         task = asyncio.get_running_loop().create_task(later())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-
-
-def _plan(_: Tab, given: asked.Sentence) -> dict:
-    plan = plan_by_rules(given.sentence)
-    return {"background": plan.background, "foregrounds": list(plan.foregrounds)}
-
-
-@contextlib.contextmanager
-def _forgotten(paths: list[Path]) -> Iterator[None]:
-    """The files are deleted when they have been read, however that ends."""
-    try:
-        yield
-    finally:
-        for path in paths:
-            path.unlink(missing_ok=True)
-
-
-def _png(pixels: np.ndarray | None) -> Response:
-    if pixels is None:
-        raise HTTPException(404, "it is not made yet")
-    packed = io.BytesIO()
-    Image.fromarray(pixels).save(packed, "PNG", compress_level=1)
-    return Response(packed.getvalue(), media_type="image/png")
-
-
-async def _parts(request: Request, most: int, too_much: str) -> AsyncIterator[bytes]:
-    """The body as it comes, whatever its header says of it, up to `most` bytes."""
-    size = 0
-    if int(request.headers.get("content-length", "0") or 0) > most:
-        raise TooMuch(too_much)
-    async for part in request.stream():
-        size += len(part)
-        if size > most:
-            raise TooMuch(too_much)
-        yield part
-
-
-async def _body(request: Request, most: int) -> bytes:
-    return b"".join([part async for part in _parts(request, most, "the request is too long")])
-
-
-def _checked(form: type[A], body: bytes) -> A:
-    try:
-        return form.model_validate_json(body or b"{}", strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the request"
-        raise StudioError(f"{where}: {first['msg']}") from None
-
-
-async def _refused(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 413 if isinstance(error, TooMuch) else 400)
-
-
-async def _http(_: Request, error: HTTPException) -> Response:
-    return JSONResponse({"error": error.detail}, error.status_code)

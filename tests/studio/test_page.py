@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import zipfile
 from collections.abc import Iterator
@@ -98,6 +99,9 @@ def test_a_dragged_layer_is_blended_at_once_harmonised_undone_and_saved(page, tm
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     nudged = settled(page, undone)
+    page.focus("#stack li[data-number='1'] .eye")
+    assert page.get_attribute("#stack li[aria-current='true']", "data-number") == "1", "the keyboard chooses a layer by going to it"
+    assert page.get_attribute("#composite", "aria-label") == "Harmonised picture: a dog, before a red apple, before a sandy beach"
     page.keyboard.press("Delete")
     settled(page, nudged)
     assert page.locator("#stack li").count() == 2
@@ -106,6 +110,11 @@ def test_a_dragged_layer_is_blended_at_once_harmonised_undone_and_saved(page, tm
 def test_a_picture_is_taken_apart_and_what_is_none_is_refused(page, tmp_path: Path) -> None:
     bad = tmp_path / "holiday.png"
     bad.write_text("no picture")
+    large = tmp_path / "large.png"
+    large.touch()
+    os.truncate(large, (64 << 20) + 1)
+    page.set_input_files("#files", large)
+    page.get_by_text("large.png is larger than 64 MiB").wait_for()
     fill(page, "a green meadow", "a dog")
     page.set_input_files("#photo", bad)
     page.click("#go")
@@ -140,4 +149,5 @@ def test_two_tabs_do_not_mix_and_a_stopped_server_is_told(page, browser, studio:
     for one in (page, other):
         one.wait_for_selector("#gone:not([hidden])")
         assert "stopped" in one.inner_text("#gone")
+        assert one.evaluate("document.querySelector('main').inert"), "nothing can be asked any more"
     other.close()

@@ -161,6 +161,17 @@ def test_warming_up_gives_way_to_what_is_asked(model: HeldModel) -> None:
         assert [layer["name"] for layer in until(client, mine, harmonised)["scene"]["layers"]] == ["a sandy beach", "a dog", "a cat"]
 
 
+def test_words_that_the_model_never_saw_are_told(model: HeldModel) -> None:
+    model.gate.set()
+    studio = Studio(model, doubt=lambda prompt: f"“{prompt}” is new" if "cat" in prompt else None)
+    with TestClient(studio.app(), base_url=HOME, headers=OURS) as client:
+        mine = tab(client)
+        client.post(f"{mine}/generate", json=PROMPTS)
+        assert until(client, mine, harmonised)["message"] == "“a cat” is new"
+        client.post(f"{mine}/edit", json={"edits": [{"edit": "flip", "layer": 1}]})
+        assert until(client, mine, harmonised)["message"] == "", "a flip asks for no words"
+
+
 def test_the_work_of_a_closed_tab_is_cancelled_and_its_files_go(model: HeldModel) -> None:
     studio = Studio(model, grace=1)
     with TestClient(studio.app(), base_url=HOME, headers=OURS) as client:

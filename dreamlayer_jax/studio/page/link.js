@@ -1,6 +1,7 @@
 // What goes between the page and its server: requests, files, and the stream of states.
 
 let tab = null;
+let mostBytes = 0; // of one upload
 
 export class Refused extends Error {}
 
@@ -13,6 +14,7 @@ async function answer(response) {
 export async function openTab() {
   const about = await answer(await fetch("/api/tabs", { method: "POST" }));
   tab = about.tab;
+  mostBytes = about.upload_bytes;
   return about;
 }
 
@@ -23,6 +25,7 @@ export async function ask(what, body = {}) {
 }
 
 export async function upload(file) {
+  if (file.size > mostBytes) throw new Refused(`${file.name} is larger than ${mostBytes >> 20} MiB; make it smaller`);
   const headers = { "X-File-Name": encodeURIComponent(file.name), "Content-Type": "application/octet-stream" };
   return (await answer(await fetch(address("uploads"), { method: "POST", body: file, headers }))).upload;
 }

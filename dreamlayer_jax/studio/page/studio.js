@@ -1,18 +1,21 @@
-// The page: what to make on the left, the picture in the middle, the layers on the right.
+// The page: what the server says is shown, what the person does is sent.
 
-import { address, ask, listen, openTab, picture, Refused, upload } from "./link.js";
 import { Canvas, prepared } from "./canvas.js";
+import { Form } from "./form.js";
+import { listenToDrops, listenToKeys } from "./hands.js";
+import { Refused, address, ask, listen, openTab, picture, upload } from "./link.js";
+import { Stack } from "./stack.js";
 
 const at = (id) => document.getElementById(id);
-const EYE = '<svg viewBox="0 0 20 20" fill="none" stroke="currentColor" stroke-width="1.5" aria-hidden="true"><path d="M2 10s3-5 8-5 8 5 8 5-3 5-8 5-8-5-8-5z"/><circle cx="10" cy="10" r="2.3"/></svg>';
-const SHUT = '<svg viewBox="0 0 20 20" fill="none" stroke="currentColor" stroke-width="1.5" aria-hidden="true"><path d="M2 9c2 3 5 4 8 4s6-1 8-4M5 12.3 3.6 14.5M10 13.2v2.5M15 12.3l1.4 2.2"/></svg>';
+const PAUSE = 350; // milliseconds: presses of a key that come sooner are one edit
 
 let state = { version: -1, scene: null, busy: null, message: "", undo: false, redo: false };
-let photo = null; // a picture to take apart
 let shown = 0; // the version whose pictures are on screen
-let own = "";
+let own = ""; // what went wrong on this side
 
 const canvas = new Canvas((number) => choose(number), (edits) => act("edit", { edits }));
+const stack = new Stack(at("stack"), { look, order, choose: take, opacity: faint });
+const form = new Form((sentence) => attempt(() => ask("plan", { sentence })), make);
 
 // ---- talking to the server
 
@@ -24,8 +27,9 @@ async function attempt(what) {
     own = error instanceof Refused ? error.message : "the studio's server does not answer";
     canvas.change = null;
     canvas.draw();
-    showStatus();
     return null;
+  } finally {
+    showStatus();
   }
 }
 
@@ -58,13 +62,13 @@ async function become(next) {
   showReady();
 }
 
+// ---- what is shown
+
 // For programs that drive the page: the version whose pictures are on screen, and whether nothing is to come.
 function showReady() {
   document.body.dataset.shown = shown;
   document.body.dataset.ready = String(shown === state.version && Boolean(state.scene?.composite) && !state.busy);
 }
-
-// ---- what is shown
 
 function showStatus() {
   const { busy, scene } = state;
@@ -91,83 +95,18 @@ function showStatus() {
 }
 
 function showLayers() {
-  const stack = at("stack"), layers = canvas.layers;
-  const focused = document.activeElement?.dataset?.focus;
-  stack.replaceChildren(...layers.map((layer, i) => row(layer, i, layers.length)).reverse());
-  if (focused) stack.querySelector(`[data-focus="${focused}"]`)?.focus();
+  stack.show(canvas.layers);
+  const words = canvas.layers.filter((layer) => layer.visible).map((layer) => layer.name).reverse().join(", before ");
+  at("blend").setAttribute("aria-label", words ? `Layers laid over each other: ${words}` : "No picture yet");
+  at("composite").setAttribute("aria-label", words ? `Harmonised picture: ${words}` : "No picture yet");
   choose(canvas.chosen);
-}
-
-function row(layer, i, count) {
-  const item = document.createElement("li");
-  item.dataset.number = i;
-  item.classList.toggle("off", !layer.visible);
-  const eye = button(layer.visible ? EYE : SHUT, `${layer.visible ? "Hide" : "Show"} ${layer.name}`, () => look(i, { visible: !layer.visible }));
-  eye.className = "eye";
-  eye.dataset.focus = `eye-${i}`;
-  if (!i) eye.style.visibility = "hidden";
-  const thumb = document.createElement("canvas");
-  thumb.width = thumb.height = 44;
-  thumb.setAttribute("role", "img");
-  thumb.setAttribute("aria-label", layer.made ? `Layer ${i}: ${layer.name}` : `Layer ${i}: ${layer.name}, being made`);
-  if (layer.pixels) {
-    const context = thumb.getContext("2d"), [left, top, right, bottom] = i ? layer.bounds : [0, 0, layer.pixels.width, layer.pixels.height];
-    const scale = Math.min(40 / (right - left), 40 / (bottom - top)), w = (right - left) * scale, h = (bottom - top) * scale;
-    context.imageSmoothingEnabled = scale < 1;
-    context.drawImage(layer.pixels, left, top, right - left, bottom - top, 22 - w / 2, 22 - h / 2, w, h);
-  }
-  const name = document.createElement("input");
-  name.value = layer.name;
-  name.maxLength = 200;
-  name.title = layer.prompt;
-  name.dataset.focus = `name-${i}`;
-  name.setAttribute("aria-label", `Name of layer ${i}`);
-  name.addEventListener("change", () => name.value.trim() ? look(i, { name: name.value.trim() }) : (name.value = layer.name));
-  const nearer = button("▲", `${layer.name} nearer`, () => reorder(i, i + 1));
-  nearer.disabled = !i || i === count - 1;
-  const farther = button("▼", `${layer.name} farther`, () => reorder(i, i - 1));
-  farther.disabled = i < 2;
-  const opacity = document.createElement("div");
-  opacity.className = "opacity";
-  if (i) {
-    const slider = document.createElement("input"), shown = document.createElement("output");
-    Object.assign(slider, { type: "range", min: 0, max: 100, value: Math.round(layer.opacity * 100) });
-    slider.setAttribute("aria-label", `Opacity of ${layer.name}`);
-    slider.dataset.focus = `opacity-${i}`;
-    shown.textContent = `${slider.value}%`;
-    slider.addEventListener("input", () => {
-      shown.textContent = `${slider.value}%`;
-      layer.opacity = slider.value / 100;
-      canvas.composite = null;
-      canvas.draw();
-    });
-    slider.addEventListener("change", () => look(i, { opacity: slider.value / 100 }));
-    opacity.append(slider, shown);
-  } else {
-    opacity.textContent = "background";
-  }
-  if (!i) nearer.style.visibility = farther.style.visibility = "hidden";
-  item.append(eye, thumb, name, nearer, opacity, farther);
-  item.addEventListener("pointerdown", () => { if (canvas.chosen !== i) { canvas.send(); choose(i); } });
-  return item;
-}
-
-function button(content, label, onClick) {
-  const made = document.createElement("button");
-  made.type = "button";
-  made.innerHTML = content;
-  made.title = label;
-  made.setAttribute("aria-label", label);
-  made.addEventListener("click", onClick);
-  return made;
 }
 
 function choose(number) {
   canvas.chosen = number;
-  for (const item of at("stack").children) item.classList.toggle("chosen", Number(item.dataset.number) === number);
-  const foreground = Boolean(number);
-  for (const id of ["flip", "smaller", "larger"]) at(id).disabled = !foreground;
-  at("remove").disabled = !foreground || canvas.layers.length < 3;
+  stack.choose(number);
+  for (const id of ["flip", "smaller", "larger"]) at(id).disabled = !number;
+  at("remove").disabled = !number || canvas.layers.length < 3;
   at("replace").disabled = number === null;
   at("add").disabled = !state.scene;
   canvas.draw();
@@ -175,24 +114,39 @@ function choose(number) {
 
 // ---- edits
 
-const look = (i, change) => act("look", {
-  looks: state.scene.layers.map(({ name, opacity, visible }, n) => ({ name, opacity, visible, ...(n === i ? change : {}) })),
-});
+// Chosen in the stack; what was done to the one before is sent first.
+function take(number) {
+  if (canvas.chosen === number) return;
+  canvas.send();
+  choose(number);
+}
 
-function reorder(i, to) {
-  const order = state.scene.layers.map((_, n) => n).slice(1);
-  if (to < 1 || to > order.length) return;
-  [order[i - 1], order[to - 1]] = [order[to - 1], order[i - 1]];
-  if (canvas.chosen === i) canvas.chosen = to;
-  act("edit", { edits: [{ edit: "order", layers: order }] });
+function look(i, change) {
+  const looks = state.scene.layers.map(({ name, opacity, visible }, n) => ({ name, opacity, visible, ...(n === i ? change : {}) }));
+  act("look", { looks });
+}
+
+function faint(i, opacity) {
+  canvas.layers[i].opacity = opacity;
+  canvas.composite = null;
+  canvas.draw();
+}
+
+function order(i, to) {
+  const layers = state.scene.layers.map((_, n) => n).slice(1);
+  if (to < 1 || to > layers.length) return;
+  [layers[i - 1], layers[to - 1]] = [layers[to - 1], layers[i - 1]];
+  canvas.chosen = to;
+  act("edit", { edits: [{ edit: "order", layers }] });
 }
 
 let later = 0;
 function nudge(...change) {
-  if (!canvas.chosen || canvas.change?.sent) return;
+  if (!canvas.chosen || canvas.change?.sent) return false;
   canvas.nudge(...change);
   clearTimeout(later);
-  later = setTimeout(() => canvas.send(), 350); // several presses are one edit
+  later = setTimeout(() => canvas.send(), PAUSE);
+  return true;
 }
 
 function remove() {
@@ -209,55 +163,12 @@ function words(edit) {
   act("edit", { edits: [edit === "add" ? { edit, prompt } : { edit, layer: canvas.chosen, prompt }] });
 }
 
-// ---- making a scene
+// ---- new scenes
 
-function foregroundFields(prompts) {
-  const list = at("foregrounds");
-  list.replaceChildren(...prompts.map((prompt, i) => {
-    const field = document.createElement("input");
-    Object.assign(field, { value: prompt, maxLength: 200, placeholder: i ? "" : "a red apple" });
-    field.setAttribute("list", "objects");
-    field.setAttribute("aria-label", `Foreground ${i + 1}`);
-    return field;
-  }));
-}
-
-const foregrounds = () => [...at("foregrounds").children].map((field) => field.value.trim());
-
-async function split() {
-  const sentence = at("sentence").value.trim();
-  if (!sentence) { at("sentence").focus(); return false; }
-  const plan = await attempt(() => ask("plan", { sentence }));
-  showStatus();
-  if (!plan) return false;
-  at("background").value = plan.background;
-  foregroundFields(plan.foregrounds);
-  return true;
-}
-
-async function make(event) {
-  event.preventDefault();
-  if (!at("background").value.trim() && at("sentence").value.trim() && !(await split())) return;
-  const number = (id) => (at(id).value === "" ? null : Number(at(id).value));
-  const asked = {
-    background: at("background").value.trim(), foregrounds: foregrounds().filter(Boolean), seed: number("seed") ?? 0,
-    steps: number("steps"), sampler: at("sampler").value || null,
-  };
+function make(asked, photo) {
   canvas.chosen = null;
-  if (!photo) { act("generate", asked); return; }
-  await attempt(async () => show(await ask("decompose", { ...asked, upload: await upload(photo) })));
-}
-
-function takePhoto(file) {
-  photo = file;
-  const shown = at("picture-shown");
-  if (shown.src) URL.revokeObjectURL(shown.src);
-  shown.hidden = at("forget").hidden = !file;
-  at("choose").textContent = file ? "Another…" : "Take a picture apart…";
-  at("go").textContent = file ? "Take it apart" : "Generate";
-  if (!file) { shown.removeAttribute("src"); return; }
-  shown.src = URL.createObjectURL(file);
-  shown.alt = `The picture to take apart: ${file.name}`;
+  if (!photo) act("generate", asked);
+  else attempt(async () => show(await ask("decompose", { ...asked, upload: await upload(photo) })));
 }
 
 const openFiles = (files) => attempt(async () => {
@@ -269,12 +180,6 @@ const openFiles = (files) => attempt(async () => {
 
 // ---- wiring
 
-at("make").addEventListener("submit", make);
-at("split").addEventListener("click", split);
-at("more").addEventListener("click", () => { foregroundFields([...foregrounds(), ""]); at("foregrounds").lastElementChild.focus(); });
-at("choose").addEventListener("click", () => at("photo").click());
-at("forget").addEventListener("click", () => takePhoto(null));
-at("photo").addEventListener("change", () => { if (at("photo").files[0]) takePhoto(at("photo").files[0]); at("photo").value = ""; });
 at("open").addEventListener("click", () => at("files").click());
 at("files").addEventListener("change", () => { const files = [...at("files").files]; at("files").value = ""; if (files.length) openFiles(files); });
 for (const name of ["undo", "redo", "harmonize"]) at(name).addEventListener("click", () => act(name));
@@ -296,53 +201,20 @@ for (const [id, wants] of [["show-composite", true], ["show-blend", false]]) {
 for (const link of document.querySelectorAll("nav a")) {
   link.addEventListener("click", (event) => { if (link.hasAttribute("aria-disabled")) event.preventDefault(); });
 }
+listenToKeys({ undo: () => act("undo"), redo: () => act("redo"), stop: () => { if (state.busy) act("cancel"); }, remove, nudge });
+listenToDrops((file) => form.takePhoto(file), openFiles);
+addEventListener("beforeunload", (event) => { if (state.scene && at("gone").hidden) event.preventDefault(); }); // a scene goes with its tab
 
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-document.addEventListener("keydown", (event) => {
-  const typing = event.target.matches("input, textarea, select");
-  if (event.key === "Escape" && state.busy) { act("cancel"); return; }
-  if (typing) return;
-  const control = event.ctrlKey || event.metaKey, key = event.key.toLowerCase();
-  let done = true;
-  if (control && (key === "y" || (key === "z" && event.shiftKey))) act("redo");
-  else if (control && key === "z") act("undo");
-  else if (control || event.altKey) done = false;
-  else if (ARROWS[event.key] && canvas.chosen) nudge(...ARROWS[event.key].map((step) => step * (event.shiftKey ? 8 : 1)));
-  else if (event.key === "Delete" || event.key === "Backspace") remove();
-  else if (key === "f") nudge(0, 0, 1, true);
-  else if (key === "+" || key === "=") nudge(0, 0, 1.1);
-  else if (key === "-") nudge(0, 0, 1 / 1.1);
-  else done = false;
-  if (done) event.preventDefault();
-});
+function gone(why) {
+  at("gone").hidden = !why;
+  at("gone").textContent = why;
+  document.querySelector("main").inert = Boolean(why);
+}
 
-document.addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("dropping"); });
-document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) document.body.classList.remove("dropping"); });
-document.addEventListener("drop", (event) => {
-  event.preventDefault();
-  document.body.classList.remove("dropping");
-  const files = [...event.dataTransfer.files];
-  if (files.length === 1 && files[0].type.startsWith("image/") && !/\.(psd|ora)$/i.test(files[0].name)) takePhoto(files[0]);
-  else if (files.length) openFiles(files);
-});
-
-foregroundFields(["", ""]);
 showLayers();
 try {
-  const about = await openTab();
-  at("steps").placeholder = about.steps;
-  for (const [name, usual] of Object.entries(about.samplers)) {
-    at("sampler").append(new Option(name === about.sampler ? `${name} (the model's)` : `${name}, ${usual} steps`, name === about.sampler ? "" : name));
-  }
-  at("sampler").value = "";
-  for (const [list, names] of [["backgrounds", about.words.backgrounds], ["objects", about.words.foregrounds]]) {
-    at(list).append(...(names ?? []).map((name) => new Option(name)));
-  }
-  listen(show, (gone) => {
-    at("gone").hidden = !gone;
-    if (gone) at("gone").textContent = "The studio's server has stopped, so what is not downloaded is lost. Start it again, then reload this page.";
-  });
+  form.describe(await openTab());
+  listen(show, (stopped) => gone(stopped ? "The studio's server has stopped, so what is not downloaded is lost. Start it again, then reload this page." : ""));
 } catch (error) {
-  at("gone").hidden = false;
-  at("gone").textContent = error instanceof Refused ? error.message : "The studio's server does not answer. Start it, then reload this page.";
+  gone(error instanceof Refused ? error.message : "The studio's server does not answer. Start it, then reload this page.");
 }
