@@ -40,10 +40,12 @@ class Measure:
 
     screenshots: Path | None = None
     """A folder for generated.webp, dragged.webp and decomposed.webp."""
-    sentence: str = "a pineapple and a penguin on a sandy beach"
+    sentence: str = "a penguin and a pineapple on a sandy beach"
     """What the screenshots show: objects that the model draws well."""
-    seed: int = 0
+    seed: int = 1
     """Of the screenshots' scene."""
+    drag: tuple[int, int] = (60, 20)
+    """Where the nearest layer is dragged for the screenshots, in pixels of the screen."""
     drops: int = 5
     cold: tyro.conf.FlagCreatePairsOff[bool] = False
     """Count the first start too, and make no second."""
@@ -76,7 +78,7 @@ def start(options: Measure, *, counted: bool) -> None:
             generate(page, SENTENCE)
             say(f"a scene is on screen after {time.monotonic() - begun:.1f} s")
             drops = [drop(page, (-90, 0))]
-            say(f"start to a moved, harmonised layer: {time.monotonic() - begun:.1f} s")
+            say(f"start to a moved, harmonised layer: {time.monotonic() - begun:.1f} s; {cores(process.pid)}")
             if counted:
                 for _ in range(options.drops):
                     drops.append(drop(page, (10, 0)))
@@ -89,6 +91,13 @@ def start(options: Measure, *, counted: bool) -> None:
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+def cores(pid: int) -> str:
+    """How busy the machine was with other things: what the studio's threads together had of its cores, and how long they waited for one."""
+    threads = [file.read_text().split() for file in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+    ran, waited = (sum(int(thread[i]) for thread in threads) / 1e9 for i in (0, 1))
+    return f"its threads ran {ran:.1f} s and waited {waited:.1f} s for a core that others had"
 
 
 def generate(page: Page, sentence: str, seed: int = 0) -> None:
@@ -144,7 +153,7 @@ def take(page: Page, options: Measure) -> None:
     page.wait_for_timeout(400)  # until the composite has faded in
     shot(page, folder / "generated.webp")
     before = shown(page)
-    hold(page, (120, 20))
+    hold(page, options.drag)
     shot(page, folder / "dragged.webp")
     page.mouse.up()
     settled(page, before)

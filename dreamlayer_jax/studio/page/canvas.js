@@ -109,7 +109,6 @@ export class Canvas {
     const factor = Math.max(room >= 1 ? Math.floor(room) : room, 0.01);
     frame.style.width = `${this.size[1] * factor}px`;
     frame.style.height = `${this.size[0] * factor}px`;
-    frame.classList.toggle("smooth", factor < 2);
   }
 
   #at(event) {

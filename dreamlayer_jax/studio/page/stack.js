@@ -82,7 +82,6 @@ function thumbnail(layer, i) {
   if (!layer.pixels) return thumb;
   const context = thumb.getContext("2d"), [left, top, right, bottom] = i ? layer.bounds : [0, 0, layer.pixels.width, layer.pixels.height];
   const scale = Math.min((SIDE - 4) / (right - left), (SIDE - 4) / (bottom - top)), w = (right - left) * scale, h = (bottom - top) * scale;
-  context.imageSmoothingEnabled = scale < 1;
   context.drawImage(layer.pixels, left, top, right - left, bottom - top, (SIDE - w) / 2, (SIDE - h) / 2, w, h);
   return thumb;
 }
