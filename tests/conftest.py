@@ -14,12 +14,13 @@ from typing import Any
 
 # Before jax is first imported: tests of pmap and shard_map need several devices, and figures must not depend on the machine's GPU.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Shapes are small and compiling is most of the time, so XLA leaves its optimisations out; `make test-optimized` leaves them in.
+# Shapes are small and compiling is most of the time, so XLA leaves its optimisations out, and makes each fused loop the plain way, not
+# through MLIR, which takes more than twice as long; `make test-optimized` leaves both as users have them.
 os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),
         "--xla_force_host_platform_device_count=4",
-        *([] if os.environ.get("DREAMLAYER_OPTIMIZED") else ["--xla_backend_optimization_level=0"]),
+        *([] if os.environ.get("DREAMLAYER_OPTIMIZED") else ["--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false"]),
     ]
 ).strip()
 

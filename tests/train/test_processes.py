@@ -27,7 +27,7 @@ def start(workdir: Path, processes: int, devices: int, *flags: str) -> list[subp
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    options = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    options = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": options}
     started = []
     for number in range(processes):
