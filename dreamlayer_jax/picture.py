@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -210,12 +211,21 @@ def _by_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
     try:
         from PIL import ImageCms
 
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "srgb" in ImageCms.getProfileDescription(source).lower():
+        if b"srgb" in _described(profile).lower():
             return None
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImportError, OSError, TypeError, ValueError, ImageCms.PyCMSError):
         return None
+
+
+def _described(profile: bytes) -> bytes:
+    """What a profile calls itself, in one byte a letter; read here, for LittleCMS allocates as many names as a damaged one says it has."""
+    for entry in range(132, min(len(profile), 132 + 12 * int.from_bytes(profile[128:132])), 12):
+        kind, start, length = profile[entry : entry + 4], *struct.unpack(">II", profile[entry + 4 : entry + 12].ljust(8, b"\0"))
+        if kind == b"desc":
+            return profile[start : start + length].replace(b"\0", b"")
+    return b""
 
 
 def _upright(pixels: Image.Image, image: Image.Image) -> Image.Image:

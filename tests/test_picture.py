@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from dreamlayer_jax.picture import PictureError, read_layer, read_map, read_picture
 
@@ -133,6 +133,19 @@ def test_colour_profiles_become_srgb(tmp_path: Path, mode: str) -> None:
     assert read_layer(tmp_path / "a.png")[0, 0, 3] == (100 if mode == "RGBA" else 255)
     Image.new(mode, (2, 2), (180, 90, 70, 100)[: len(mode)]).save(tmp_path / "a.png", icc_profile=b"no profile")
     assert tuple(read_layer(tmp_path / "a.png")[0, 0, :3]) == (180, 90, 70)
+
+
+def test_what_a_profile_says_of_itself_is_not_read_by_littlecms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would allocate 16 bytes for each of the 16 million names that this one says it has, before it looks for the first."""
+    for name in ("getProfileDescription", "getProfileName", "getProfileInfo"):
+        monkeypatch.setattr(ImageCms, name, lambda _: pytest.fail("LittleCMS reads the names"))
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    names = profile.index(b"mluc") + 8
+    for count, description, expected in ((1, "sRGB", (180, 90, 70)), (1 << 24, "sRGB", (180, 90, 70)), (1 << 24, "mine", (180, 90, 70))):
+        profile[names : names + 4] = count.to_bytes(4)
+        damaged = bytes(profile).replace("sRGB".encode("utf-16-be"), description.encode("utf-16-be"))
+        Image.new("RGB", (2, 2), (180, 90, 70)).save(tmp_path / "a.jpg", quality=100, icc_profile=damaged)
+        np.testing.assert_allclose(read_picture(tmp_path / "a.jpg")[0, 0].astype(int), expected, atol=2)
 
 
 WRITES_A_FILE = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n({}) (w) file dup (x) writestring closefile\nshowpage\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from dreamlayer_jax.picture import PictureError, read_layer, read_map, read_picture
 
@@ -19,6 +19,9 @@ MODES = {
     "TIFF": ("RGB", "RGBA", "F", "I;16", "CMYK", "LAB"), "GIF": ("P",), "PPM": ("RGB",), "EPS": ("RGB",), "ICO": ("RGBA",),
     "TGA": ("RGB",), "PCX": ("P",), "JPEG2000": ("RGB",), "DDS": ("RGBA",), "SGI": ("RGB",),
 }  # fmt: skip
+
+WITH_MORE = ("PNG", "JPEG", "WEBP", "TIFF")
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes().replace(b"\0R\0G\0B", b"\0M\0I\0N")  # a stranger's
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +34,10 @@ def corpus() -> list[bytes]:
     for format, mode in ((format, mode) for format, modes in MODES.items() for mode in modes):
         image = Image.fromarray(np.asarray(pixels.convert("L"), np.uint16) * 257) if mode == "I;16" else None
         image = image or (pixels if mode == "RGBA" else pixels.convert("RGB").convert(mode))
-        for options in ({}, {"exif": exif} if format in ("PNG", "JPEG", "WEBP", "TIFF") else {}, {"compression": "tiff_lzw"}):
-            if "compression" in options and format != "TIFF":
-                continue
+        options = [{}, *([{"exif": exif}, {"icc_profile": PROFILE}] if format in WITH_MORE else [])]
+        for more in [*options, {"compression": "tiff_lzw"}] if format == "TIFF" else options:
             written = io.BytesIO()
-            image.save(written, format, **options)
+            image.save(written, format, **more)
             found.append(written.getvalue())
     animated = io.BytesIO()
     pixels.save(animated, "PNG", save_all=True, append_images=[pixels.rotate(90)])
