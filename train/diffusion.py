@@ -20,6 +20,7 @@ from einops import rearrange
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import NamedSharding
 
+from dreamlayer_jax.compositing import mean_over_cells
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.decode import decode_latents
 from dreamlayer_jax.diffusion.generate import generate_layers
@@ -206,7 +207,7 @@ class DiffusionStage(Stage):
 
 def _at_map_size(alpha: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Foregrounds' alphas (b, f, h, w) as a layer batch (l, b, mh, mw); zero for background and global."""
-    layers, b, height, width = shape
-    resized = jax.image.resize(alpha.astype(jnp.float32), (b, layers - 2, height, width), "linear", antialias=True)
+    _, b, height, width = shape
+    resized = mean_over_cells(alpha.astype(jnp.float32), height, width)
     nothing = jnp.zeros((1, b, height, width))
     return jnp.concatenate([nothing, jnp.moveaxis(resized, 1, 0), nothing])

@@ -24,10 +24,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from einops import reduce
 from jaxtyping import Float, UInt8
 from tqdm.auto import tqdm
 
+from dreamlayer_jax.compositing import from_uint8, mean_over_cells
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.files import new_file, write_json
 from dreamlayer_jax.prompts import tokenize
@@ -159,7 +159,7 @@ def encode_scenes(model: DreamLayerConfig, vae_params: Params, images: np.ndarra
 
 def latent_alpha(alpha: UInt8[np.ndarray, "n l H W"], downscale: int) -> Float[np.ndarray, "n l h w"]:
     """Alpha in [0, 1], each latent's the mean over its pixels."""
-    return reduce(alpha.astype(np.float32) / 255, "n l (h y) (w x) -> n l h w", "mean", y=downscale, x=downscale)
+    return mean_over_cells(from_uint8(alpha), *(side // downscale for side in alpha.shape[2:]))
 
 
 class EncodedScenes:
