@@ -54,7 +54,7 @@ def phrases(sentence: str) -> list[Phrase]:
     return _whole(found)
 
 
-def where(found: list[Phrase]) -> Phrase | None:
+def setting(found: list[Phrase]) -> Phrase | None:
     """The phrase that says where: the last known place, or the last thing that something is on, in or at; None if there is none."""
     said = [phrase for phrase in found if phrase.join is Join.PLACE and not phrase.says_when]
     places = [phrase for phrase in found if phrase.join not in {Join.LIST, Join.WITH} and is_place(phrase.text) and not phrase.says_when]
@@ -86,11 +86,11 @@ def _add(found: list[Phrase], new: Phrase) -> None:
 
 def _whole(found: list[Phrase]) -> list[Phrase]:
     """Puts attributes back on what they belong to: "with" and "in", but for the place and for what a lone place is said to hold."""
-    place = where(found)
+    scene = setting(found)
     kept: list[Phrase] = []
     for phrase in found:
-        inside = phrase.join is Join.PLACE and phrase.word not in {"on", "upon"} and phrase is not place and not phrase.says_when
-        with_it = phrase.join is Join.WITH and not (len(kept) == 1 and kept[0] is place)
+        inside = phrase.join is Join.PLACE and phrase.word not in {"on", "upon"} and phrase is not scene and not phrase.says_when
+        with_it = phrase.join is Join.WITH and not (len(kept) == 1 and kept[0] is scene)
         if kept and (inside or with_it) and not kept[-1].says_when:
             kept[-1].text += f" {phrase.word} {phrase.text}"
         else:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from itertools import pairwise, product
 
 from dreamlayer_jax.planner.english import Join, each
-from dreamlayer_jax.planner.phrases import Phrase, phrases, where
+from dreamlayer_jax.planner.phrases import Phrase, phrases, setting
 from dreamlayer_jax.planner.plan import Plan, PlanError, check_sentence
 
 
@@ -39,9 +39,9 @@ def plan_by_rules(sentence: str) -> Plan:
 
 
 def _background(found: list[Phrase]) -> Phrase | None:
-    place = where(found)
-    if place is not None:
-        return place
+    said = setting(found)
+    if said is not None:
+        return said
     things = [phrase for phrase in found if not phrase.says_when]
     behind = _behind(things)
     at_the_back = [phrase for phrase in found if phrase.depth < 0]

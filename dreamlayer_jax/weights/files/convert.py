@@ -79,17 +79,17 @@ def fit(
 
 def require(fits: Mapping[str, Fit], source: str = "the weights are") -> None:
     """Raises one `WeightsError` for everything that does not fit, with the likely cause; `fits` by the name of their file."""
-    wrong = {where: one for where, one in fits.items() if one.missing or one.unused or one.misshaped}
+    wrong = {file: one for file, one in fits.items() if one.missing or one.unused or one.misshaped}
     if not wrong:
         return
     cause = next(filter(None, (likely_cause(one.tensors) for one in wrong.values())), None)
     groups = [
         (title, keys)
-        for where, one in wrong.items()
+        for file, one in wrong.items()
         for title, keys in (
-            (f"missing from {where}", one.missing),
-            (f"in {where}, not used by the model", one.unused),
-            (f"in {where}, of another shape", one.misshaped),
+            (f"missing from {file}", one.missing),
+            (f"in {file}, not used by the model", one.unused),
+            (f"in {file}, of another shape", one.misshaped),
         )
     ]
     raise mismatch(f"{source} not of this model; {cause or 'check that file and configuration belong together'}", groups, known=bool(cause))
