@@ -67,8 +67,9 @@ class EditScene:
         to_make = {i for i, layer in enumerate(planned) if layer.source is None}
         with whole_bar() as bar:
             model = self.model.load_for(image.model, [layer.prompt for layer in planned], to_make)
-            bar.says("compiling and sampling")
-            edited = model.edit(image, edits, seed=self.seed, harmonize=self.harmonize.window(model), **sampling.settings())
+            bar.says("compiling")
+            window = self.harmonize.window(model)
+            edited = model.edit(image, edits, seed=self.seed, harmonize=window, on_progress=bar.at, **sampling.settings())
         from dreamlayer_jax.export.scene_folder import write_scene
 
         with new_folder(self.out, overwrite=self.overwrite) as temporary:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from dreamlayer_jax import DreamLayer
+from dreamlayer_jax.cli.bar import Bar
 from dreamlayer_jax.layered_image import LayeredImage
 from dreamlayer_jax.request import RequestError
 
@@ -43,11 +44,16 @@ def test_no_harmonize_leaves_the_composite_out_and_keeps_the_latents(generate, t
     assert len(image.kept.t) > 0
 
 
-def test_every_edit_at_once(sample, made: Path, tiny_folder: Path, tmp_path: Path) -> None:
+def test_every_edit_at_once(sample, made: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[float] = []
+    monkeypatch.setattr(Bar, "at", lambda _, share: shares.append(share))
     before = LayeredImage.load(made)
     edits = ("--move", "2:0.25,-0.125", "--flip", 2, "--remove", 1, "--add", "a duck")
     outcome = sample("edit", made, *edits, "--weights", tiny_folder, "--out", tmp_path / "edited")
     assert outcome.status == 0, outcome.err
+    assert len(shares) > 3  # what was known, the pieces of what is made, and harmonisation
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
     after = LayeredImage.load(tmp_path / "edited")
     assert [layer.prompt for layer in after.layers] == ["a sandy beach", "a cat", "a duck"]
     np.testing.assert_array_equal(after.background.rgba_straight, before.background.rgba_straight)
