@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from dreamlayer_jax import DreamLayer, LayeredImage
+from dreamlayer_jax.diffusion import denoise
 from dreamlayer_jax.export import scene_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,6 +107,23 @@ def test_the_library_makes_what_the_command_makes(generate, tiny_folder: Path, t
         np.testing.assert_array_equal(ours.rgba_straight, theirs.rgba_straight)
     np.testing.assert_array_equal(image.composite_rgb, commanded.composite_rgb)
     assert image.settings == commanded.settings
+
+
+def test_a_prompt_passes_at_most_seven_files_on_its_way_to_the_network(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From `DreamLayer.generate` to `predict`, both counted."""
+    passed: list[str] = []
+
+    def arrived(*_: object, **__: object) -> None:
+        library = Path(denoise.__file__).parents[1]
+        files = [Path(frame.filename) for frame in inspect.stack(0)]
+        passed.extend(dict.fromkeys(str(file.relative_to(library)) for file in files if file.is_relative_to(library)))
+        raise StopIteration
+
+    monkeypatch.setattr(denoise, "predict", arrived)
+    with pytest.raises(StopIteration):  # 5 steps: no other test has traced them
+        DreamLayer.from_pretrained(tiny_folder).generate(background="a sandy beach", foregrounds=["a dog"], steps=5)
+    assert {"pipeline.py", "diffusion/denoise.py"} <= set(passed)
+    assert len({*passed, "diffusion/predict.py"}) <= 7, passed
 
 
 def test_an_unknown_word_is_a_warning_with_near_names(generate, tiny_folder: Path, tmp_path: Path) -> None:
