@@ -8,7 +8,7 @@ Arrays of a layer batch carry the layer axis first: `(l, b, …)`.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.place import Exchange, Place, PlaceError
 
 ON_DEVICES = "layer"  # the axis over devices: of a mesh, or of pmap
@@ -115,7 +116,7 @@ def _own(x: Array, index: Int[Array, ""]) -> Array:
 
 
 @_own.def_vmap
-def _own_of_all(_: int, batched: tuple[bool, bool], x: Array, index: Int[Array, " l"]) -> tuple[Array, bool]:
+def _own_of_all(_: int, batched: Sequence[bool], x: Array, index: Int[Array, " l"]) -> tuple[Array, bool]:
     """All indices in order: what is together already stays as it is."""
     return (jax.vmap(lambda x, i: x[i])(x, index) if batched[0] else x), True
 

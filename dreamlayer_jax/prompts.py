@@ -13,8 +13,9 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.layer_axis import LayerContext, roles
 
 

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import reduce
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.compositing import from_uint8, to_uint8
 from dreamlayer_jax.config import DreamLayerConfig, Sampler
 from dreamlayer_jax.diffusion.decode import decode_foregrounds, decode_latents

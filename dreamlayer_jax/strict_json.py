@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import GenericAlias
 from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -27,7 +28,7 @@ class SchemaError(ValueError):
     """A file does not hold what it should; the message names the file and the key."""
 
 
-def read_json(path: Path, kind: type[T], unknown: Literal["forbid", "ignore"] = "forbid") -> T:
+def read_json(path: Path, kind: type[T] | GenericAlias, unknown: Literal["forbid", "ignore"] = "forbid") -> T:
     """The file at `path` as `kind`. Raises `SchemaError`, and `OSError` if it cannot be read."""
     try:
         text = read_regular(path, MAX_BYTES)
@@ -36,7 +37,7 @@ def read_json(path: Path, kind: type[T], unknown: Literal["forbid", "ignore"] = 
     return parse_json(text, kind, str(path), unknown)
 
 
-def parse_json(text: str | bytes, kind: type[T], source: str, unknown: Literal["forbid", "ignore"] = "forbid") -> T:
+def parse_json(text: str | bytes, kind: type[T] | GenericAlias, source: str, unknown: Literal["forbid", "ignore"] = "forbid") -> T:
     """The text as `kind`. `source` names it in `SchemaError`."""
     try:
         found = _adapter(kind).validate_json(text, strict=True, extra=unknown)
@@ -47,13 +48,13 @@ def parse_json(text: str | bytes, kind: type[T], source: str, unknown: Literal["
     return found
 
 
-def from_tree(tree: Mapping[str, Any], kind: type[T], source: str) -> T:
+def from_tree(tree: Mapping[str, Any], kind: type[T] | GenericAlias, source: str) -> T:
     """A tree as JSON gives it as `kind`."""
     return parse_json(json.dumps(tree), kind, source)
 
 
 @functools.cache
-def _adapter(kind: type) -> TypeAdapter:
+def _adapter(kind: type | GenericAlias) -> TypeAdapter:
     return TypeAdapter(kind)
 
 

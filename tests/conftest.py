@@ -36,7 +36,20 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 
 import hypothesis
 import jax
+import jaxtyping
 import pytest
+
+# Shapes and types in the signatures of these rooms are checked at every call. Not in constructors: a pytree holds anything while JAX
+# maps over it, and settings and plans check what they are given themselves.
+CHECKED = (
+    *("attention", "canvas", "compositing", "diffusion", "editing", "export", "layer_axis", "models"),
+    *("picture", "planner", "prompts", "strict_json", "weights"),
+)
+jaxtyping.install_import_hook(
+    [f"dreamlayer_jax.{room}" for room in CHECKED],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True,"
+    " strategy=beartype.BeartypeStrategy.O0 if x.__name__ == '__init__' else beartype.BeartypeStrategy.O1))",
+)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -15,8 +15,9 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.attention.core import attention
 from dreamlayer_jax.config import LayeredConfig
 from dreamlayer_jax.layer_axis import AxisNames, LayerContext, from_global

@@ -15,8 +15,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.attention import tpu
 
 FEW_LOGITS = 2**18  # up to so many a head and scene are held at once
@@ -24,10 +25,11 @@ CPU_TILE = (512, 512)  # queries and keys: 1 MiB of logits a layer
 TILE = (1024, 2048)  # elsewhere: 8 MiB a layer, head and scene
 LOWEST = float(jnp.finfo(jnp.float32).min)
 HALF = (jnp.bfloat16, jnp.float16)
+ArrayShape = Array | jax.ShapeDtypeStruct
 
 
 def attention_weights(
-    q: Float[Array, "b t n d"], k: Float[Array, "b s n d"], mask_keep: Bool[Array, "b #n #t s"] | None = None
+    q: Float[Array, "b t n d"], k: Float[Array, "b s n d"], mask_keep: Bool[Array, "#b #n #t s"] | None = None
 ) -> Float[Array, "b n t s"]:
     """softmax(Q Kᵀ / √d) over s, float32. `mask_keep` is True where a key may be seen; every query must see at least one key."""
     logits = jnp.einsum("b t n d, b s n d -> b n t s", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
@@ -76,7 +78,7 @@ def cudnn(q: Array, k: Array, v: Array, mask_keep: Array | None) -> Array:
     return out[:, :queries]
 
 
-def cudnn_takes(q: Array, k: Array, v: Array, mask_keep: Array | None) -> bool:
+def cudnn_takes(q: ArrayShape, k: ArrayShape, v: ArrayShape, mask_keep: ArrayShape | None) -> bool:
     """Whether cuDNN is there and has a kernel for these shapes, forward and backward; on this process's GPU, by its own checks.
 
     It has none for single precision and for heads over 256 (before Hopper 128).

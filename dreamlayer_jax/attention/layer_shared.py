@@ -14,8 +14,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.attention.core import attention
 from dreamlayer_jax.attention.ring import ring_attention
 from dreamlayer_jax.layer_axis import (

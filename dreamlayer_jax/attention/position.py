@@ -17,8 +17,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.attention.core import LOWEST
 from dreamlayer_jax.layer_axis import AxisNames, gather
 

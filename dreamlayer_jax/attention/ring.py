@@ -9,13 +9,15 @@ A device holds its own keys, those that it works on and those that are coming in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.attention import tpu
 from dreamlayer_jax.attention.core import CPU_TILE, TILE, each, tiled, tiled_with
 from dreamlayer_jax.layer_axis import pass_on, ring_size
@@ -34,7 +36,7 @@ def ring_attention(
     return _forward(q, k, v, mask_keep)[0]
 
 
-def _forward(q: Array, k: Array, v: Array, mask_keep: Array | None) -> tuple[Array, tuple[Array, ...]]:
+def _forward(q: Array, k: Array, v: Array, mask_keep: Array | None) -> tuple[Array, tuple[Array | None, ...]]:
     def add(out: Array, log_sum: Array, keys: Keys) -> tuple[Array, Array]:
         here, log_here = _attend(q, *keys)
         both = jnp.logaddexp(log_sum, log_here)
@@ -52,11 +54,11 @@ def _forward(q: Array, k: Array, v: Array, mask_keep: Array | None) -> tuple[Arr
     return out, (q, k, v, mask_keep, out, log_sum)
 
 
-def _backward(kept: tuple[Array, ...], d_out: Array) -> tuple[Array, Array, Array, None]:
+def _backward(kept: tuple[Array | None, ...], d_out: Array) -> tuple[Array, Array, Array, None]:
     q, k, v, mask_keep, out, log_sum = kept
     delta = (d_out.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1)
 
-    def add(grads: tuple[Array, Array, Array], keys: Keys) -> tuple[Array, Array, Array]:
+    def add(grads: Sequence[Array], keys: Keys) -> tuple[Array, ...]:
         here = _attend_backward(q, *keys, log_sum, d_out, delta)
         return tuple(grad + g.astype(jnp.float32) for grad, g in zip(grads, here, strict=True))
 
@@ -111,7 +113,7 @@ def _in_tiles_backward(
         q, k, v, log_sum, d_out, delta = h
         return jax.vjp(lambda q, k, v: tiled_with(q, k, v, keep, log_sum, tile), q, k, v)[1]((d_out, -delta))
 
-    def scene(b: tuple[Array, ...]) -> tuple[Array, ...]:
+    def scene(b: tuple[Array | None, ...]) -> tuple[Array, ...]:
         *heads, keep = b
         return each(lambda h: head(h, keep), tuple(heads), in_turn)
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from dreamlayer_jax.arrays import Array
 
 BASE = 100.0  # wavelengths from 2π to about 200π tokens: the latent grids here are small
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
+
+from dreamlayer_jax.arrays import Array
 
 LANES = 128  # of a TPU's vector unit: tokens come in multiples of it, and so do heads that are longer
 MOST = 512  # queries and keys a tile: 1 MiB of logits

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import TextIO
+from io import TextIOBase
 
 
-def say(text: object, to: TextIO | None = None) -> None:
+def say(text: object, to: TextIOBase | None = None) -> None:
     """Prints one message, on standard output if nothing else is given."""
     print(printable(str(text)), file=to or sys.stdout)
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
-from jaxtyping import Array
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.place import MESH_AXES, Place
 
 PIXELS_AT_ONCE = 512 * 512

@@ -6,8 +6,9 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.layer_axis import LayerContext
 from dreamlayer_jax.models.control import Control

@@ -7,8 +7,9 @@ from functools import partial
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.config import DreamLayerConfig, LayerDecoderConfig, VAEConfig
 from dreamlayer_jax.diffusion.by_picture import by_picture
 from dreamlayer_jax.models.layer_decoder import LayerDecoder, ensemble, rgba_straight

@@ -13,10 +13,11 @@ from __future__ import annotations
 from typing import Literal
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Float, Int, Key
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.diffusion.denoise import Given, denoise, guidance_contexts, lay
+from dreamlayer_jax.diffusion.denoise import KnownTrajectory, denoise, guidance_contexts, lay
 from dreamlayer_jax.diffusion.generate import GeneratedLatents, KnownLatents, generate_layers
 from dreamlayer_jax.diffusion.guidance import Guidance
 from dreamlayer_jax.diffusion.inversion import invert, see_global_only
@@ -75,7 +76,7 @@ def decompose_layers(
     layers = guidance_contexts(config, params, tokens, empty_ids, Guidance(weight=1.0), place=place)
     path = invert(config, params["unet"], copies, see_global_only(layers) if masked else layers, steps, place)
     contexts = guidance_contexts(config, params, tokens, empty_ids, guidance, negative_ids, place)
-    given = Given(trajectory=path, mask=mask) if method == "replay" else None
-    out = denoise(config, params["unet"], path.states[0], contexts, steps, guidance, given, place=place, keep=keep)
-    clean = out.trajectory.clean if given is None else lay(copies, out.trajectory.clean, mask)
+    replayed = KnownTrajectory(trajectory=path, mask=mask) if method == "replay" else None
+    out = denoise(config, params["unet"], path.states[0], contexts, steps, guidance, replayed, place=place, keep=keep)
+    clean = out.trajectory.clean if replayed is None else lay(copies, out.trajectory.clean, mask)
     return GeneratedLatents(trajectory=out.trajectory.replace(clean=clean), context_maps=out.context_maps)

@@ -1,8 +1,8 @@
 """A run over the layer batch with classifier-free guidance (paper §9): generation, completion and decomposition.
 
-Any part of the layer batch may be *given*: its latent is known, so before every step it is put where its own trajectory is then, and only
-the rest is denoised. The rest sees it through layer-shared attention. A model trained with given layers (`LayeredConfig.given_clean`) sees
-those that are given whole as they are, clean and at t = 0, at every step.
+Any part of the layer batch may be *known*, such as the latent of a given layer: before every step it is put where its own trajectory is
+then, and only the rest is denoised. The rest sees it through layer-shared attention. A model trained with given layers
+(`LayeredConfig.given_clean`) sees those that are known whole as they are, clean and at t = 0, at every step.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Bool, Float, Int, Key
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.guidance import Guidance, guided, pieces
 from dreamlayer_jax.diffusion.loop import Run, advance, begin, sampler
@@ -47,7 +48,7 @@ class Trajectory:
 
 
 @flax.struct.dataclass
-class Given:
+class KnownTrajectory:
     """Which part of the layer batch is known (`mask` 1), and its trajectory."""
 
     trajectory: Trajectory
@@ -134,7 +135,7 @@ def _advance(
     contexts: LayerContext,
     steps: Steps,
     weight: Float[Array, ""] | None,
-    given: Given | None,
+    known: KnownTrajectory | None,
     keys: Key[Array, " b"] | None,
     start: Int[Array, ""],
     stop: Int[Array, ""],
@@ -143,12 +144,12 @@ def _advance(
     maps: bool,
 ) -> Run:
     def network(z: Array, at: Steps, i: Array) -> tuple[Array, Array]:
-        seen, t = as_seen(config, z, at.t, given)
+        seen, t = as_seen(config, z, at.t, known)
         prediction, out = guided_prediction(config, unet_params, seen, t, contexts, weight, place, guided=early, maps=maps)
         return prediction, jnp.zeros_like(run.summed) if out.maps is None else out.maps.in_global
 
     def put(z: Array, at: Steps, i: Array) -> Array:
-        return z if given is None else lay(given.trajectory.states[i], z, given.mask)
+        return z if known is None else lay(known.trajectory.states[i], z, known.mask)
 
     noise = fresh_noise(keys, run.z.shape, config.layered.same_noise)
     return advance(run, steps, sampler(config.schedule.prediction_type, network, put, noise), start, stop)
@@ -161,7 +162,7 @@ def denoise(
     contexts: LayerContext,
     steps: Steps,
     guidance: Guidance,
-    given: Given | None = None,
+    known: KnownTrajectory | None = None,
     keys: Key[Array, " b"] | None = None,
     *,
     place: Place = Place(),
@@ -169,9 +170,9 @@ def denoise(
     piece: int | None = None,
     on_piece: OnPiece | None = None,
 ) -> Denoised:
-    """Takes the given steps.
+    """Takes the steps of a run.
 
-    What is given is put in place before each step, not after the last: the caller lays `given.trajectory.clean` over a finished run.
+    What is known is put in place before each step, not after the last: the caller lays `known.trajectory.clean` over a finished run.
 
     Args:
         config: the model.
@@ -180,7 +181,7 @@ def denoise(
         contexts: `guidance_contexts`.
         steps: of the run.
         guidance: how much, and at which steps.
-        given: what is known; its trajectory has a state for each step.
+        known: its trajectory has a state for each step.
         keys: the scenes' keys, for samplers that draw noise.
         place: devices and the dtype of activations.
         keep: the trajectory is kept over so many last steps; all by default.
@@ -193,7 +194,7 @@ def denoise(
     for start, stop in pieces(piece, is_guided, early, mapped):
         weight = np.float32(guidance.weight) if is_guided[start] else None
         parts = {"place": place, "early": bool(early[start]), "maps": bool(mapped[start])}
-        run = _advance(config, unet_params, run, contexts, steps, weight, given, keys, start, stop, **parts)
+        run = _advance(config, unet_params, run, contexts, steps, weight, known, keys, start, stop, **parts)
         if on_piece is not None:
             on_piece(stop, run.z)
     return Denoised(trajectory=Trajectory(states=run.states, clean=run.z), context_maps=run.summed / mapped.sum())
@@ -218,14 +219,14 @@ def map_steps(config: DreamLayerConfig, steps: Steps, place: Place) -> Bool[np.n
 
 
 def as_seen(
-    config: DreamLayerConfig, z: Float[Array, "l b h w c"], t: Int[Array, ""], given: Given | None
+    config: DreamLayerConfig, z: Float[Array, "l b h w c"], t: Int[Array, ""], known: KnownTrajectory | None
 ) -> tuple[Float[Array, "l b h w c"], Int[Array, "l b"]]:
     """What the network is shown, and at which timesteps, where `z` and `t` are the run's."""
     t = jnp.broadcast_to(t, z.shape[:2])
-    if given is None:
+    if known is None:
         return z, t
-    whole = (given.mask.min((2, 3, 4)) == 1) & config.layered.given_clean
-    return jnp.where(whole[..., None, None, None], given.trajectory.clean, z), jnp.where(whole, 0, t)
+    whole = (known.mask.min((2, 3, 4)) == 1) & config.layered.given_clean
+    return jnp.where(whole[..., None, None, None], known.trajectory.clean, z), jnp.where(whole, 0, t)
 
 
 def lay(known: Float[Array, "*n"], z: Float[Array, "*n"], mask: Float[Array, "*n"]) -> Float[Array, "*n"]:

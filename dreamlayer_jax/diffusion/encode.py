@@ -6,8 +6,9 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.config import DreamLayerConfig, VAEConfig
 from dreamlayer_jax.diffusion.by_picture import by_picture
 from dreamlayer_jax.models.params import Params

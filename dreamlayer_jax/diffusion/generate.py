@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import flax.struct
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Float, Int, Key
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.config import DreamLayerConfig
-from dreamlayer_jax.diffusion.denoise import Given, OnPiece, Trajectory, denoise, guidance_contexts, lay, noised
+from dreamlayer_jax.diffusion.denoise import KnownTrajectory, OnPiece, Trajectory, denoise, guidance_contexts, lay, noised
 from dreamlayer_jax.diffusion.guidance import Guidance
 from dreamlayer_jax.diffusion.noise import layer_noise
 from dreamlayer_jax.diffusion.steps import Steps
@@ -96,7 +97,7 @@ def generate_from(
     height, width = size or (config.sample_size, config.sample_size)
     down, layers = config.vae.downscale, len(contexts.role)
     z = layer_noise(keys, (layers, len(keys), height // down, width // down, config.unet.in_channels), config.layered.same_noise)
-    given = None if known is None else Given(trajectory=noised(known.latents, z, steps), mask=known.mask)
-    out = denoise(config, unet_params, z, contexts, steps, guidance, given, keys, place=place, keep=keep, piece=piece, on_piece=on_piece)
+    path = None if known is None else KnownTrajectory(trajectory=noised(known.latents, z, steps), mask=known.mask)
+    out = denoise(config, unet_params, z, contexts, steps, guidance, path, keys, place=place, keep=keep, piece=piece, on_piece=on_piece)
     clean = out.trajectory.clean if known is None else lay(known.latents, out.trajectory.clean, known.mask)
     return GeneratedLatents(trajectory=out.trajectory.replace(clean=clean), context_maps=out.context_maps)

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.diffusion.steps import Steps
 
 
@@ -42,7 +43,7 @@ def pieces(longest: int | None, *programs: Bool[np.ndarray, " s"]) -> Iterator[t
             yield start, min(start + (longest or steps), last)
 
 
-def guided(prediction: Float[Array, "2*b *n"], weight: Float[Array, ""], axis: int = 0) -> Float[Array, "b *n"]:
+def guided(prediction: Float[Array, "..."], weight: Float[Array, ""] | float, axis: int = 0) -> Float[Array, "..."]:
     """Joins a doubled batch [without prompt, with prompt] along `axis`; weight 1 is the prompted prediction alone."""
     empty, prompted = jnp.split(prediction, 2, axis=axis)
     return empty + weight * (prompted - empty)

@@ -21,12 +21,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Float, Int, Key
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.compositing import mean_over_cells
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.decode import decode_latents
-from dreamlayer_jax.diffusion.denoise import Given, OnPiece, Trajectory, as_seen, early_steps, guided_prediction
+from dreamlayer_jax.diffusion.denoise import KnownTrajectory, OnPiece, Trajectory, as_seen, early_steps, guided_prediction
 from dreamlayer_jax.diffusion.guidance import Guidance, pieces
 from dreamlayer_jax.diffusion.loop import Run, advance, begin, sampler
 from dreamlayer_jax.diffusion.noise import fresh_noise
@@ -118,7 +119,7 @@ def _advance(
     kept, alphas, blend, contexts, keys = scene
     covered = (1 - jnp.prod(1 - alphas, axis=0)) ** COVERAGE_POWER
     is_layer = (jnp.arange(len(kept.clean)) < len(kept.clean) - 1).astype(jnp.float32).reshape(-1, 1, 1, 1, 1)
-    given = Given(trajectory=kept, mask=jnp.broadcast_to(is_layer, (*kept.clean.shape[:-1], 1)))
+    known = KnownTrajectory(trajectory=kept, mask=jnp.broadcast_to(is_layer, (*kept.clean.shape[:-1], 1)))
     background_noise = noise_of(kept.states[0, 0], kept.clean[0], steps.alpha_t[0])
 
     def put(z: Array, at: Steps, i: Array) -> Array:
@@ -132,7 +133,7 @@ def _advance(
         if not config.layered.global_hears:
             alone, t = jax.tree.map(lambda x: x[-1:], contexts), jnp.broadcast_to(at.t, (1, len(z)))
             return guided_prediction(config, unet_params, z[None], t, alone, weight, place, guided=False, maps=False)[0][0], None
-        seen, t = as_seen(config, jnp.concatenate([kept.states[i, :-1], z[None]]), at.t, given)
+        seen, t = as_seen(config, jnp.concatenate([kept.states[i, :-1], z[None]]), at.t, known)
         prediction, _ = guided_prediction(config, unet_params, seen, t, contexts, weight, place, guided=early, maps=False)
         return prediction[-1], None
 

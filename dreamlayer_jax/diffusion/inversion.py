@@ -12,8 +12,9 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.config import DreamLayerConfig
 from dreamlayer_jax.diffusion.denoise import Trajectory
 from dreamlayer_jax.diffusion.loop import Step, advance, begin

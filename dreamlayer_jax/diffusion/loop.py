@@ -12,8 +12,9 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.config import PredictionType
 from dreamlayer_jax.diffusion.schedule import clean_and_noise
 from dreamlayer_jax.diffusion.solvers.linear import Memory, corrected, first_memory, linear_step

@@ -14,8 +14,9 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.attention.context_map import LayerMaps
 from dreamlayer_jax.config import PredictionType
 from dreamlayer_jax.layer_axis import LayerContext, Role

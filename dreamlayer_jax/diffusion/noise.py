@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Float, Key
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.diffusion.steps import Steps
 
 

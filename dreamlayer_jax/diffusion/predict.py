@@ -8,8 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.config import DreamLayerConfig, LayeredConfig, UNetConfig
 from dreamlayer_jax.layer_axis import AxisNames, LayerContext, map_layers, pad, pad_contexts, padded_sizes
 from dreamlayer_jax.models.params import Params

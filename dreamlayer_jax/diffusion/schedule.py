@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.config import PredictionType, ScheduleConfig
 
 
@@ -44,12 +45,16 @@ def timesteps(config: ScheduleConfig, steps: int) -> np.ndarray:
     return (np.round(np.arange(total, 0, -total / steps)) - 1).astype(np.int32)
 
 
-def _like(values: Float[Array, " b"], z: Array) -> Array:
+Alpha = Float[Array, " b"] | Float[Array, ""]
+"""ᾱ_t of each example, or of all."""
+
+
+def _like(values: Alpha, z: Array) -> Array:
     return values.reshape(values.shape + (1,) * (z.ndim - values.ndim))
 
 
-def add_noise(alpha: Float[Array, " b"], clean: Float[Array, "b *n"], noise: Float[Array, "b *n"]) -> Float[Array, "b *n"]:
-    """z_t, given ᾱ_t of each example."""
+def add_noise(alpha: Alpha, clean: Float[Array, "b *n"], noise: Float[Array, "b *n"]) -> Float[Array, "b *n"]:
+    """z_t, given ᾱ_t."""
     return _like(jnp.sqrt(alpha), clean) * clean + _like(jnp.sqrt(1 - alpha), clean) * noise
 
 
@@ -58,7 +63,7 @@ def noise_of(z: Float[Array, "*n"], clean: Float[Array, "*n"], alpha: Float[Arra
     return (z - jnp.sqrt(alpha) * clean) / jnp.sqrt(1 - alpha)
 
 
-def target(kind: PredictionType, alpha: Float[Array, " b"], clean: Float[Array, "b *n"], noise: Float[Array, "b *n"]) -> Array:
+def target(kind: PredictionType, alpha: Alpha, clean: Float[Array, "b *n"], noise: Float[Array, "b *n"]) -> Array:
     """What the network learns to predict: ε, v or z_0."""
     if kind == "epsilon":
         return noise
@@ -68,7 +73,7 @@ def target(kind: PredictionType, alpha: Float[Array, " b"], clean: Float[Array, 
 
 
 def clean_and_noise(
-    kind: PredictionType, alpha: Float[Array, " b"], z: Float[Array, "b *n"], prediction: Float[Array, "b *n"]
+    kind: PredictionType, alpha: Alpha, z: Float[Array, "b *n"], prediction: Float[Array, "b *n"]
 ) -> tuple[Float[Array, "b *n"], Float[Array, "b *n"]]:
     """(z_0, ε) that a prediction at z_t stands for."""
     signal, sigma = _like(jnp.sqrt(alpha), z), _like(jnp.sqrt(1 - alpha), z)

@@ -7,8 +7,9 @@ from typing import get_args
 import flax.struct
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.config import Sampler, ScheduleConfig
 from dreamlayer_jax.diffusion.solvers import consistency, ddim, dpm, unipc
 from dreamlayer_jax.diffusion.solvers.linear import Coefficients, Levels
@@ -29,14 +30,14 @@ class Steps:
     On the host they are NumPy arrays, floats in float64.
     """
 
-    t: Int[Array | np.ndarray, " s"]
-    alpha_t: Float[Array | np.ndarray, " s"]
-    alpha_next: Float[Array | np.ndarray, " s"]
-    p: Float[Array | np.ndarray, " s"]
-    q: Float[Array | np.ndarray, " s"]
-    r: Float[Array | np.ndarray, " s"] | None
-    s: Float[Array | np.ndarray, " s"] | None
-    correct: Float[Array | np.ndarray, "s 5"] | None
+    t: Int[Array, " s"]
+    alpha_t: Float[Array, " s"]
+    alpha_next: Float[Array, " s"]
+    p: Float[Array, " s"]
+    q: Float[Array, " s"]
+    r: Float[Array, " s"] | None
+    s: Float[Array, " s"] | None
+    correct: Float[Array, "s 5"] | None
     sampler: Sampler = flax.struct.field(pytree_node=False)
 
     def __len__(self) -> int:

@@ -12,8 +12,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.compositing import from_uint8, premultiply, to_uint8, unpremultiply
 
 CUT = 8  # alpha, of 255, from which a pixel on the border means that the border cuts the object
@@ -48,8 +49,8 @@ class Placement:
         """Left, top, right, bottom of what `alpha` shows, once placed; the whole canvas's if it shows nothing."""
         rows, columns = np.flatnonzero((alpha >= CUT).any(axis=1)), np.flatnonzero((alpha >= CUT).any(axis=0))
         height, width = alpha.shape
-        left, right = (columns[0], columns[-1] + 1) if len(columns) else (0, width)
-        top, bottom = (rows[0], rows[-1] + 1) if len(rows) else (0, height)
+        left, right = (int(columns[0]), int(columns[-1]) + 1) if len(columns) else (0, width)
+        top, bottom = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, height)
         if self.flipped:
             left, right = width - right, width - left
         x, y = self.shift_x, self.shift_y

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 SMALLEST_RMSE = 255.0**-2  # a 255th of a byte: equal pictures get a finite figure
 
 
-def psnr(a_01: Float[np.ndarray, "*n"], b_01: Float[np.ndarray, "*n"], weight: Float[np.ndarray, "*n"] | None = None) -> float:
+def psnr(a_01: Float[np.ndarray, "*n"], b_01: Float[np.ndarray, "*n"], weight: Shaped[np.ndarray, "*#n"] | None = None) -> float:
     """Peak signal-to-noise ratio in dB; `weight` (broadcast) says how much each place counts, NaN where nothing does."""
     error = (np.asarray(a_01, np.float64) - b_01) ** 2
     if weight is None:

@@ -13,8 +13,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import unflatten_dict
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.config import LayerAttentionConfig, UNetConfig
 from dreamlayer_jax.models.attention_sites import attention_sites
 from dreamlayer_jax.models.resnet import conv3x3

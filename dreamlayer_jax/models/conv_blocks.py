@@ -11,8 +11,9 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.attention.core import attention
 from dreamlayer_jax.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D, group_norm
 

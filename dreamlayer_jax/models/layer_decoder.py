@@ -12,8 +12,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.config import LayerDecoderConfig
 from dreamlayer_jax.models.conv_blocks import DownBlock2D, MidBlock2D, UpBlock2D
 from dreamlayer_jax.models.resnet import conv3x3, group_norm
@@ -29,7 +30,7 @@ class LayerDecoder(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, rgb_01: Float[Array, "b h w 3"], latent: Float[Array, "b h/8 w/8 c"]) -> Float[Array, "b h w 4"]:
+    def __call__(self, rgb_01: Float[Array, "b h w 3"], latent: Float[Array, "b i j c"]) -> Float[Array, "b h w 4"]:
         """Channel 0 is alpha, 1-3 the straight colour, float32 and *not* clipped: see `rgba_straight` and `ensemble`.
 
         `latent` is unscaled. Sides must be multiples of 2 to the number of down blocks less one (64 for the published decoder).

@@ -7,7 +7,9 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from dreamlayer_jax.arrays import Array
 
 
 def group_norm(groups: int, eps: float, name: str) -> nn.GroupNorm:

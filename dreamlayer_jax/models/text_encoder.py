@@ -8,8 +8,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.attention.core import attention_weights
 from dreamlayer_jax.config import TextConfig
 

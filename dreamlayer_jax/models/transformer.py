@@ -12,8 +12,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.attention.core import attention, attention_weights
 from dreamlayer_jax.attention.layer_shared import guide_by_global, layer_shared_attention, limited_attention, most_of, one_way_attention
 from dreamlayer_jax.attention.position import Across, After

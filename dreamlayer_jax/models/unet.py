@@ -13,8 +13,9 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.attention.context_map import ContextMaps, LayerMaps
 from dreamlayer_jax.config import LayeredConfig, UNetConfig
 from dreamlayer_jax.layer_axis import AxisNames, LayerContext
@@ -31,13 +32,16 @@ class UNetOutput:
 
 
 class TimestepEmbedding(nn.Module):
-    """Cosines, then sines, of t at frequencies 10000^(−i/half), i = 0 … half−1 (flip_sin_to_cos, no shift), then two dense layers."""
+    """Cosines, then sines, of t at frequencies 10000^(−i/half), i = 0 … half−1 (flip_sin_to_cos, no shift), then two dense layers.
+
+    e is 4 · `features`.
+    """
 
     features: int
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, t: Int[Array, " b"]) -> Float[Array, "b 4*f"]:
+    def __call__(self, t: Int[Array, " b"]) -> Float[Array, "b e"]:
         half = self.features // 2
         angle = t.astype(jnp.float32)[:, None] * jnp.exp(-math.log(10000) * jnp.arange(half) / half)[None]
         waves = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
@@ -77,25 +81,25 @@ class UNet2DCondition(nn.Module):
         layered = self.layered if layer is not None else None
         uses_maps = layered and ((layer.guided and layered.guided) or layered.foreground_keys < 1)
         with_maps = layered and layered.context_map and (layer.maps or uses_maps)
-        place = {"layered": self.layered, "axis_names": self.axis_names, "dtype": self.dtype, "remat": self.remat}
+        common = {"layered": self.layered, "axis_names": self.axis_names, "dtype": self.dtype, "remat": self.remat}
 
         temb = TimestepEmbedding(widths[0], self.dtype, name="time_embedding")(t)
         x = conv3x3(widths[0], self.dtype, "conv_in")(sample)
         skips, maps = [x], None
         for i in range(len(widths)):
             collect = with_maps and i == self.layered.context_block
-            down = DownBlock(self.config, i, **place, collect=collect, name=f"down_blocks_{i}")
+            down = DownBlock(self.config, i, **common, collect=collect, name=f"down_blocks_{i}")
             x, new_skips, collected = down(x, temb, prompt, t, layer)
             skips += new_skips
             if collect:
                 weights, features = (sum(part) for part in zip(*collected, strict=True))
                 maps = ContextMaps(self.layered, self.axis_names, name="context_maps")(weights, features, layer)
 
-        x = MidBlock(self.config, len(widths) - 1, **place, name="mid_block")(x, temb, prompt, t, layer)
+        x = MidBlock(self.config, len(widths) - 1, **common, name="mid_block")(x, temb, prompt, t, layer)
 
         context_map = maps.in_global if maps is not None else None
         for i in range(len(widths)):
-            up = UpBlock(self.config, len(widths) - 1 - i, **place, name=f"up_blocks_{i}")
+            up = UpBlock(self.config, len(widths) - 1 - i, **common, name=f"up_blocks_{i}")
             x = up(x, skips, temb, prompt, t, layer, context_map)
 
         x = jax.nn.silu(group_norm(self.config.norm_num_groups, 1e-5, "conv_norm_out")(x)).astype(self.dtype)

@@ -6,8 +6,9 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.config import LayeredConfig, UNetConfig
 from dreamlayer_jax.layer_axis import AxisNames, LayerContext
 from dreamlayer_jax.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D

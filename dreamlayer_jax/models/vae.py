@@ -11,8 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.config import VAEConfig
 from dreamlayer_jax.models.conv_blocks import DownBlock2D, MidBlock2D, UpBlock2D
 from dreamlayer_jax.models.resnet import conv3x3, group_norm

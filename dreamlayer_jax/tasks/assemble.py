@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.diffusion.denoise import Trajectory
 from dreamlayer_jax.diffusion.steps import Steps
 from dreamlayer_jax.layer_axis import Role
@@ -29,6 +30,6 @@ def keep(trajectory: Trajectory, steps: Steps, scene: int = 0) -> KeptLatents:
     )
 
 
-def foreground_maps(context_maps: Float[np.ndarray, "l b mh mw"], scene: int = 0) -> Float[np.ndarray, "f mh mw"]:
+def foreground_maps(context_maps: Float[Array, "l b mh mw"], scene: int = 0) -> Float[np.ndarray, "f mh mw"]:
     """The foregrounds' maps of one scene."""
     return np.asarray(context_maps[1:-1, scene], np.float32)

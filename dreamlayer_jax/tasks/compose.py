@@ -17,8 +17,9 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Float, Key
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.compositing import MID_GREY, composite, mean_over_cells
 from dreamlayer_jax.config import DreamLayerConfig, LayerAttentionKind
 from dreamlayer_jax.diffusion.control import steered

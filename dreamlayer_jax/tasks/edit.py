@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key, UInt8
+from jaxtyping import Bool, Float, Key, UInt8
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.canvas import Canvas
 from dreamlayer_jax.compositing import from_uint8, to_uint8
 from dreamlayer_jax.diffusion.decode import decode_layers
@@ -60,7 +61,7 @@ class _Part:
         on_canvas = canvas.place(np.where(self.missing[..., None], np.full(3, 255, np.uint8), np.uint8(0)))[..., 0] > 0
         return on_canvas.reshape(grid[0], -1, grid[1], on_canvas.shape[1] // grid[1]).any(axis=(1, 3))
 
-    def filled(self, made: UInt8[np.ndarray, "h w 4"], made_map: Float[np.ndarray, "gh gw"], *, opaque: bool) -> _Part:
+    def filled(self, made: UInt8[np.ndarray, "h w 4"], made_map: Float[Array, "gh gw"], *, opaque: bool) -> _Part:
         """The same, whole: what was missing is as `made`."""
         rgba = np.where(self.missing[..., None], made, self.rgba)
         if opaque:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Bool
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.request import RequestError
 
 UNET, UNET_HARMONIZING, DECODERS = "the UNet", "the UNet, while harmonising", "the autoencoder or the layer decoder"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Float, Key, UInt8
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.compositing import composite, from_uint8, to_uint8
 from dreamlayer_jax.diffusion.denoise import Trajectory, guidance_contexts
 from dreamlayer_jax.diffusion.encode import encode_pictures
@@ -43,7 +43,7 @@ def harmonized(
     model: Model,
     scenes: Sequence[Sequence[str]],
     kept: Trajectory,
-    rgba: UInt8[np.ndarray | jax.Array, "k b H W 4"],
+    rgba: UInt8[Array, "k b H W 4"],
     steps: Steps,
     *,
     sampling: Sampling,

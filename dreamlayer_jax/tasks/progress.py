@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-
-import jax
+from typing import Protocol, runtime_checkable
 
 AHEAD = 5.0
 """Seconds of work that may wait on the device, so that Python can prepare what follows; Ctrl-C ends a program only after them."""
@@ -17,16 +16,23 @@ DECODING = 2
 """About as many steps' work: the decoders on all layers, and the same for the encoder and decoder after harmonisation."""
 
 
+@runtime_checkable
+class Result(Protocol):
+    """What JAX gives back before it is computed: an array."""
+
+    def is_ready(self) -> bool: ...
+
+
 class Progress:
     """Says each piece of a run when it is done, and lets no more of them wait than `AHEAD` seconds, by the time the first one takes."""
 
     def __init__(self, on_progress: Callable[[float], None], whole: float) -> None:
         """`on_progress` is called with the share of the whole that is done; `whole` and the pieces' ends are costs in steps."""
         self._on_progress, self._whole = on_progress, whole
-        self._begun: deque[tuple[float, jax.Array]] = deque()
+        self._begun: deque[tuple[float, Result]] = deque()
         self._ahead: int | None = None
 
-    def begun(self, done: float, result: jax.Array) -> None:
+    def begun(self, done: float, result: Result) -> None:
         """The piece that ends when `done` steps' work is done was handed over; its result will be `result`."""
         self._begun.append((done, result))
         if self._ahead is None:

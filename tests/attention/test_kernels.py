@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dreamlayer_jax.attention.core import attention, cudnn_takes
-from dreamlayer_jax.config import LayeredConfig, UNetConfig
+from dreamlayer_jax.config import LayeredConfig, UNetConfig, sd15
 from dreamlayer_jax.diffusion.predict import predict
 from dreamlayer_jax.layer_axis import LayerContext, roles
 from dreamlayer_jax.models.unet import UNet2DCondition
@@ -94,7 +94,7 @@ def test_the_layered_network_in_half_precision_is_traced_for_a_gpu(gpu: str) -> 
         lambda: UNet2DCondition(config, layered).init(jax.random.key(0), jnp.zeros(z.shape[1:]), jnp.zeros(2, int), one.prompt, one)
     )["params"]
 
-    run = partial(predict, SimpleNamespace(unet=config, layered=layered), layers=contexts, place=Place(dtype=jnp.bfloat16))
+    run = partial(predict, dataclasses.replace(sd15(), unet=config, layered=layered), layers=contexts, place=Place(dtype=jnp.bfloat16))
     text = jax.jit(lambda p, z: run(p, z, jnp.full(2, 900))).trace(params, z).lower(lowering_platforms=("cuda",)).as_text()
     assert text.count("__cudnn$fmha") >= {"hopper": 6, "ampere": 5}[gpu]
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dreamlayer_jax.diffusion.denoise import Given, Trajectory, as_seen, noised
+from dreamlayer_jax.diffusion.denoise import KnownTrajectory, Trajectory, as_seen, noised
 from dreamlayer_jax.diffusion.generate import KnownLatents, generate_layers
 from dreamlayer_jax.diffusion.guidance import Guidance
 from dreamlayer_jax.diffusion.noise import scene_keys
@@ -58,7 +58,7 @@ def test_what_is_given_whole_is_seen_clean_at_t_0_by_a_model_that_was_trained_fo
     config = dataclasses.replace(config, layered=dataclasses.replace(config.layered, given_clean=given_clean))
     clean, z = (jnp.asarray(scene(2, b=1, seed=seed)[2]) for seed in (3, 4))
     mask = jnp.zeros((3, 1, 4, 4, 1)).at[0].set(1.0).at[1, :, :, :2].set(1.0)
-    seen, t = as_seen(config, z, jnp.int32(700), Given(trajectory=Trajectory(states=z[None], clean=clean), mask=mask))
+    seen, t = as_seen(config, z, jnp.int32(700), KnownTrajectory(trajectory=Trajectory(states=z[None], clean=clean), mask=mask))
     np.testing.assert_array_equal(seen, jnp.where(given_clean, z.at[0].set(clean[0]), z))
     assert t.tolist() == [[0 if given_clean else 700], [700], [700]]
 

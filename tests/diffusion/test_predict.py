@@ -17,6 +17,7 @@ from dreamlayer_jax.diffusion.predict import encode_layers, predict
 from dreamlayer_jax.layer_axis import Role
 from dreamlayer_jax.models.init import init_layer_assign
 from dreamlayer_jax.models.unet import UNet2DCondition
+from dreamlayer_jax.place import Place
 
 # Without the optimisations: at these sizes compiling is nearly all of the time.
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -129,6 +130,20 @@ def test_permuting_the_foregrounds_permutes_the_outputs(params, scene, encode, l
     permuted = layered(params["unet"], z[order], GUIDED, encode(ids[order[:4]], words[order[:4]]))
     jax.tree.map(lambda ours, expected: close(ours, np.asarray(expected)[order]), permuted, out)
     assert np.abs(np.asarray(permuted.sample) - np.asarray(out.sample))[1:4].max() > 1e-2
+
+
+@pytest.mark.parametrize("context_map", [True, False])
+def test_in_half_precision_the_layered_prediction_stays_near_single(config, params, scene, encode, context_map) -> None:
+    """Of every layer, with all layers noisy and with a foreground given (clean, at t = 0); the maps too."""
+    ids, words, z = scene(3)
+    contexts = encode(ids, words)
+    config = dataclasses.replace(config, layered=dataclasses.replace(config.layered, context_map=context_map, guided=context_map))
+    single, half = (jit(partial(predict, config, place=Place(dtype=dtype))) for dtype in (jnp.float32, jnp.bfloat16))
+    for t in ([[900, 900]] * 4, [[900, 900], [0, 0], [900, 900], [900, 900]]):
+        exact, rounded = (run(params["unet"], z, np.array(t, np.int32), contexts) for run in (single, half))
+        for found, expected in zip(jax.tree.leaves(rounded), jax.tree.leaves(exact), strict=True):
+            off = [float(jnp.linalg.norm(a - b) / jnp.linalg.norm(b)) for a, b in zip(found, expected, strict=True)]
+            assert max(off) <= 2e-2, off
 
 
 def test_layer_assign_starts_at_zero_and_tells_layers_apart_once_trained(config, params, scene, empty_ids) -> None:

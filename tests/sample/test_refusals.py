@@ -49,6 +49,11 @@ def refused(outcome, folder: Path) -> str:
         ),
         ({}, ("--format", "jpeg"), "--format"),
         ({"background": ""}, (), "the prompt of background is empty"),
+        (
+            {"background": "a \udcff beach"},
+            (),
+            "background is 'a \\udcff beach', which holds bytes that are no text in UTF-8",
+        ),
         ({"foregrounds": ("a dog", " ")}, (), "the prompt of foreground 2 is empty"),
         ({"foregrounds": (LONG,)}, (), f"19 tokens together ('a sandy beach' 3, {LONG!r} 16); the global prompt holds 14"),
         ({}, ("--steps", 0), "steps is 0; give at least 1"),

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from dreamlayer_jax.arrays import Array
 from dreamlayer_jax.config import PredictionType, ScheduleConfig
 from dreamlayer_jax.diffusion.schedule import add_noise, alpha_table, clean_and_noise, final_alpha_cumprod, timesteps
 from dreamlayer_jax.diffusion.solvers.linear import Coefficients, Levels, deterministic

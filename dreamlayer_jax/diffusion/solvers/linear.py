@@ -12,11 +12,14 @@ z ← c_0 z + c_1 z⁻ + c_2 ẑ_0 + c_3 ẑ_0⁻ + c_4 ẑ_0⁻⁻,   z⁻ the 
 from __future__ import annotations
 
 import dataclasses
+from typing import Protocol, runtime_checkable
 
 import flax.struct
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from dreamlayer_jax.arrays import Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,17 @@ class Coefficients:
     """(c_0 … c_4) of each step."""
 
 
+@runtime_checkable
+class Numbers(Protocol):
+    """`Coefficients` by their names alone: of a whole run or, inside the loop, of one step."""
+
+    p: Array
+    q: Array
+    r: Array | None
+    s: Array | None
+    correct: Array | None
+
+
 @flax.struct.dataclass
 class Memory:
     """What a run remembers of the steps before."""
@@ -56,7 +70,7 @@ def deterministic(alpha: np.ndarray, beta: np.ndarray) -> tuple[np.ndarray, np.n
     return p, np.sqrt(beta) - p * np.sqrt(alpha)
 
 
-def first_memory(z: Float[Array, "*n"], coefficients: Coefficients) -> Memory:
+def first_memory(z: Float[Array, "*n"], coefficients: Numbers) -> Memory:
     """Nothing is remembered yet; zeros stand for it, and the first steps' numbers for it are zero."""
     nothing = jnp.zeros_like(z)
     corrects = coefficients.correct is not None
@@ -64,16 +78,16 @@ def first_memory(z: Float[Array, "*n"], coefficients: Coefficients) -> Memory:
     return Memory(last=nothing if corrects else None, clean=(nothing,) * looks_back)
 
 
-def corrected(at: Coefficients, z: Float[Array, "*n"], clean: Float[Array, "*n"], memory: Memory) -> Float[Array, "*n"]:
+def corrected(at: Numbers, z: Float[Array, "*n"], clean: Float[Array, "*n"], memory: Memory) -> Float[Array, "*n"]:
     """z once its own prediction is known; `at` are one step's numbers."""
     if at.correct is None:
         return z
-    known = (z, memory.last, clean, *memory.clean)
-    return sum(number * value for number, value in zip(at.correct, known, strict=True))
+    terms = (z, memory.last, clean, *memory.clean)
+    return sum(number * value for number, value in zip(at.correct, terms, strict=True))
 
 
 def linear_step(
-    at: Coefficients, z: Float[Array, "*n"], clean: Float[Array, "*n"], memory: Memory, noise: Float[Array, "*n"] | None
+    at: Numbers, z: Float[Array, "*n"], clean: Float[Array, "*n"], memory: Memory, noise: Float[Array, "*n"] | None
 ) -> tuple[Float[Array, "*n"], Memory]:
     """(z', what is remembered then) from the corrected z; `at` are one step's numbers."""
     after = at.p * z + at.q * clean
