@@ -91,6 +91,11 @@ class UNetConfig:
             )
 
     @property
+    def is_inpainting(self) -> bool:
+        """Beside the latent it takes which cells are a hole, and the latent of the picture around it: 4 + 1 + 4 channels."""
+        return self.in_channels == 2 * self.out_channels + 1
+
+    @property
     def heads(self) -> tuple[int, ...]:
         """Attention heads of each down block."""
         if isinstance(self.num_attention_heads, int):

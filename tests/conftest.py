@@ -114,6 +114,25 @@ def plain_model(tmp_path_factory: pytest.TempPathFactory) -> PlainModel:
 
 
 @pytest.fixture(scope="session")
+def inpainting_model(plain_model, tmp_path_factory: pytest.TempPathFactory) -> PlainModel:
+    """The plain model with the inputs of an inpainting model: latent, hole and the picture around it."""
+    import numpy as np
+    from transformers import CLIPTokenizer
+
+    from dreamlayer_jax.weights.formats.diffusers_folder import export_diffusers
+
+    config = dataclasses.replace(plain_model.config, unet=dataclasses.replace(plain_model.config.unet, in_channels=9))
+    kernel = plain_model.params["unet"]["conv_in"]["kernel"]
+    wider = np.random.default_rng(9).standard_normal((*kernel.shape[:2], 9, kernel.shape[-1]), np.float32) / np.float32(9)
+    params = plain_model.params | {
+        "unet": plain_model.params["unet"] | {"conv_in": plain_model.params["unet"]["conv_in"] | {"kernel": wider}}
+    }
+    folder = tmp_path_factory.mktemp("inpainting") / "model"
+    export_diffusers(folder, config, params, CLIPTokenizer.from_pretrained(plain_model.folder / "tokenizer"))
+    return PlainModel(config=config, params=params, folder=folder)
+
+
+@pytest.fixture(scope="session")
 def layer_attention_file() -> Callable[..., dict[str, Any]]:
     """Random tensors as LayerDiffusion's file of a kind names them, for a UNet of any size. None is zero or one."""
     import numpy as np

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -174,8 +174,9 @@ class NetworkModels:
     depth: str = DEPTH
     matte: str = MATTER
     """"closed-form" needs no network."""
-    fill: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-    """A Stable Diffusion 1.x model for our own fill, or "smooth", a membrane without detail."""
+    fill: str = "stable-diffusion-v1-5/stable-diffusion-inpainting"
+    """A Stable Diffusion 1.x model for our own fill, an inpainting model or a plain one (a file too), or "smooth", a membrane without
+    detail."""
 
 
 def _clipped(box: Sequence[float], height: int, width: int) -> tuple[float, float, float, float]:
@@ -194,8 +195,11 @@ class NetworkStageSource:
         """The models, a hub's with the commit that is there, and the library that runs them."""
         import transformers
 
+        from dreamlayer_jax.weights.where import find_model
+
         fields = dataclasses.asdict(self.models)
-        return ", ".join([*(f"{stage} {_named(model)}" for stage, model in fields.items()), f"transformers {transformers.__version__}"])
+        named = (f"{stage} {_named(model, find_model if stage == 'fill' else fetched)}" for stage, model in fields.items())
+        return ", ".join([*named, f"transformers {transformers.__version__}"])
 
     def __call__(self, picture: np.ndarray, wanted: Wanted) -> Stages:
         del picture, wanted
@@ -207,9 +211,9 @@ def _stages(models: NetworkModels) -> Stages:
     if models.fill == "smooth":
         fill = smooth_fill
     else:
-        from dreamlayer_jax import DreamLayer
+        from dreamlayer_jax.stable_diffusion import load_plain
 
-        fill = DiffusionFill(model=DreamLayer.from_pretrained(models.fill))
+        fill = DiffusionFill(model=load_plain(models.fill))
     return Stages(
         detect=NetworkDetect(models.detect),
         segment=NetworkSegment(models.segment),
@@ -220,11 +224,8 @@ def _stages(models: NetworkModels) -> Stages:
     )
 
 
-def _named(model: str) -> str:
-    if model in ("smooth", "closed-form") or not _is_hub_id(model):
+def _named(model: str, find: Callable[[str], Path]) -> str:
+    """What a person gave; a hub id with the commit that is there."""
+    if model in ("smooth", "closed-form") or Path(model).exists():
         return model
-    return f"{model.partition('@')[0]}@{fetched(model).name}"
-
-
-def _is_hub_id(model: str) -> bool:
-    return not Path(model).is_dir() and model.count("/") == 1
+    return f"{model.partition('@')[0]}@{find(model).name}"

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:
-    from dreamlayer_jax import DreamLayer
+    from dreamlayer_jax.model import Model
 
 CONTEXT = 0.5
 """Of the hole's larger side: how much of the picture around it the model sees."""
@@ -19,7 +19,7 @@ CONTEXT = 0.5
 class DiffusionFill:
     """Fills a hole from a square around it, at the model's own size. `steps` and `guidance` are the model's own where not given."""
 
-    model: DreamLayer
+    model: Model
     steps: int | None = None
     guidance: float | None = None
 

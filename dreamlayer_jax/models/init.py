@@ -31,12 +31,13 @@ def init_params(config: DreamLayerConfig, rng: jax.Array, networks: Sequence[str
     side, down = config.sample_size, config.vae.downscale
     picture = jnp.zeros((1, side, side, config.vae.in_channels))
     latent = jnp.zeros((1, side // down, side // down, config.vae.latent_channels))
+    seen = jnp.zeros((*latent.shape[:-1], config.unet.in_channels))
     prompt = jnp.zeros((1, config.text.max_position_embeddings, config.text.hidden_size))
     words = jnp.zeros(prompt.shape[:2], bool)
     layer = LayerContext(role=jnp.int32(Role.BACKGROUND), valid=None, prompt=prompt, own=words, span=words)
     unet = UNet2DCondition(config.unet, config.layered)
     fresh = {
-        "unet": lambda key: unet.init(key, latent, jnp.zeros(1, jnp.int32), prompt, layer)["params"],
+        "unet": lambda key: unet.init(key, seen, jnp.zeros(1, jnp.int32), prompt, layer)["params"],
         "vae": lambda key: AutoencoderKL(config.vae).init(key, picture)["params"],
         "text_encoder": lambda key: CLIPTextModel(config.text).init(key, words.astype(jnp.int32))["params"],
         "layer_decoder": lambda key: LayerDecoder(config.layer_decoder).init(key, picture, latent)["params"],

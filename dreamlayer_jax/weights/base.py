@@ -9,6 +9,7 @@ from pathlib import Path
 from dreamlayer_jax.config import DreamLayerConfig, PredictionType, sd15
 from dreamlayer_jax.models.layered import become_layered
 from dreamlayer_jax.models.params import Params
+from dreamlayer_jax.weights.files.causes import INPAINTING
 from dreamlayer_jax.weights.files.errors import WeightsError
 from dreamlayer_jax.weights.files.pickles import is_pickle, pickle_message
 from dreamlayer_jax.weights.formats.checkpoint_folder import WEIGHTS, load_pretrained, open_pretrained, read_folder_config
@@ -39,7 +40,11 @@ class Base:
 
 
 def open_base(
-    path: Path, config: DreamLayerConfig | None = None, prediction: PredictionType | None = None, without_vae: bool = False
+    path: Path,
+    config: DreamLayerConfig | None = None,
+    prediction: PredictionType | None = None,
+    without_vae: bool = False,
+    inpainting: bool = False,
 ) -> Base:
     """Opens a model; reads headers and configurations, no tensor.
 
@@ -48,10 +53,18 @@ def open_base(
         config: what a single file holds, or an Orbax checkpoint without config.json.
         prediction: what the UNet of a single file predicts.
         without_vae: a single file without an autoencoder will do.
+        inpainting: an inpainting model will do, which fills holes and makes no layers.
 
     Raises:
         WeightsError: it is no model, or does not fit its configuration.
     """
+    base = _open(path, config, prediction, without_vae)
+    if base.config.unet.is_inpainting and not inpainting:
+        raise WeightsError(f"{path} cannot be used: {INPAINTING}")
+    return base
+
+
+def _open(path: Path, config: DreamLayerConfig | None, prediction: PredictionType | None, without_vae: bool) -> Base:
     if path.is_file():
         return _single_file(path, config or sd15(), prediction, without_vae)
     if prediction is not None:
@@ -100,6 +113,7 @@ def open_base(
 def _single_file(path: Path, config: DreamLayerConfig, prediction: PredictionType | None, without_vae: bool) -> Base:
     config = dataclasses.replace(config, name=model_name(path))
     opened = open_single_file(path, config, without_vae)
+    config = opened.config
     doubts = []
     if opened.prediction and prediction and opened.prediction != prediction:
         doubts.append(f"{path} says that its UNet predicts {opened.prediction}; it is taken to predict {prediction}, as asked for")

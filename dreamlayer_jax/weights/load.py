@@ -43,10 +43,14 @@ def load_model(
     layer_attention: tuple[Path, LayerAttentionKind | None] | None = None,
     prediction: PredictionType | None = None,
     config: DreamLayerConfig | None = None,
+    inpainting: bool = False,
     on_warning: Callable[[str], None] = warnings.warn,
 ) -> tuple[DreamLayerConfig, Params, CLIPTokenizer]:
-    """Configuration, float32 parameters on the default device, and tokenizer; arguments as in `DreamLayer.from_pretrained`."""
-    base = open_base(path, config, prediction, without_vae=vae is not None)
+    """Configuration, float32 parameters on the default device, and tokenizer; arguments as in `DreamLayer.from_pretrained`.
+
+    `inpainting`: an inpainting model will do, which fills holes and makes no layers.
+    """
+    base = open_base(path, config, prediction, without_vae=vae is not None, inpainting=inpainting)
     for doubt in base.doubts:
         on_warning(doubt)
     config, params = base.config, base.read()

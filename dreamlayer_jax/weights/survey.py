@@ -45,6 +45,8 @@ class Survey:
     """The option, and what its file is."""
     doubts: list[str] = dataclasses.field(default_factory=list)
     problems: list[WeightsError] = dataclasses.field(default_factory=list)
+    fills: bool = False
+    """It is an inpainting model."""
     has_layers: bool = False
     """It knows layers: it was trained to, or LayerDiffusion's attention is there."""
     has_layer_decoder: bool = False
@@ -66,6 +68,11 @@ class Survey:
 
     def possible(self) -> list[str]:
         """What can be made with all of it, and what is missing for the rest."""
+        if self.fills:
+            return [
+                "holes of pictures filled: python -m data from-pictures --models.fill, stable_diffusion.inpaint",
+                "no layers, and no pictures from text alone: for those take the plain model",
+            ]
         found = ["single pictures from text (dreamlayer_jax.stable_diffusion)"]
         if not self.has_layer_decoder:
             needed = "layer_sd15_vae_transparent_decoder.safetensors as --layer-decoder"
@@ -108,13 +115,15 @@ def survey(
     own_tokenizer: list[str | Path] = []
 
     def base() -> str:
-        opened = open_base(path, None, prediction, without_vae=vae is not None)
+        opened = open_base(path, None, prediction, without_vae=vae is not None, inpainting=True)
+        found.fills = opened.config.unet.is_inpainting
         found.config, found.has_layers, found.has_layer_decoder = opened.config, opened.has_layers, opened.has_layer_decoder
         if added := opened.config.layered.layer_attention:
             found.attentions.append(added.kind)
         found.doubts += opened.doubts
         own_tokenizer.append(opened.tokenizer)
-        return f"{opened.kind}, {_size(path)}; it predicts {PREDICTS[opened.config.schedule.prediction_type]}"
+        what = "an inpainting model (latent, mask and picture: 9 channels), " if found.fills else ""
+        return f"{what}{opened.kind}, {_size(path)}; it predicts {PREDICTS[opened.config.schedule.prediction_type]}"
 
     def laid_over() -> str:
         found.config, _ = open_trained(found.config, trained)

@@ -6,16 +6,20 @@ import re
 from pathlib import Path
 
 SHIPPED = ("pocket",)
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 NETWORKS = ("unet", "vae", "text_encoder")
 FILES = ("*.json", "*/*.json", "*/merges.txt", *(f"{network}/*.safetensors" for network in NETWORKS), "model.safetensors")
 HALF = tuple(f"{network}/*.fp16*.safetensors" for network in NETWORKS)  # for repositories that have nothing else
 NOT_NEEDED = ("*non_ema*", "safety_checker/*")
-MOVED = {"runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5"}  # removed from the hub by its owner
+MOVED = {  # removed from the hub by their owner
+    f"runwayml/{name}": f"stable-diffusion-v1-5/{name}" for name in ("stable-diffusion-v1-5", "stable-diffusion-inpainting")
+}
 
 
 def find_model(source: str | Path, download: bool = True) -> Path:
-    """The file or folder of a model: a shipped one by its name, a path, or a hub id "owner/name", which is downloaded, if it may be.
+    """The file or folder of a model: a shipped one by its name, a path, or a hub id, which is downloaded, if it may be.
+
+    A hub id is "owner/name", or "owner/name@revision": a branch, a tag or a commit.
 
     Raises `WeightsError` if there is no such file or folder and the hub has none, or cannot be reached.
     """
@@ -54,7 +58,8 @@ def _explain_what_is_there(hub_id: str) -> None:
     from dreamlayer_jax.weights.files.pickles import SUFFIXES, pickle_message
 
     try:
-        names = sorted(list_repo_files(hub_id))
+        name, _, revision = hub_id.partition("@")
+        names = sorted(list_repo_files(name, **({"revision": revision} if revision else {})))
     except Exception:  # out of reach: whatever reads the folder will say what it lacks
         return
     if single := [name for name in names if name.endswith(".safetensors")]:
@@ -73,8 +78,10 @@ def fetch(hub_id: str, files: tuple[str, ...], not_needed: tuple[str, ...] = (),
 
     from dreamlayer_jax.weights.files.errors import WeightsError
 
+    name, _, revision = hub_id.partition("@")
+    options = {"allow_patterns": list(files), "ignore_patterns": list(not_needed), "local_files_only": not download}
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=list(files), ignore_patterns=list(not_needed), local_files_only=not download))
+        return Path(snapshot_download(name, **options, **({"revision": revision} if revision else {})))
     except Exception as error:  # the hub's library raises many kinds, those of its HTTP library among them
         reason = " ".join(str(error).split())
         raise WeightsError(f"the Hugging Face hub's {hub_id} cannot be fetched: {reason}") from error

@@ -74,6 +74,18 @@ def test_every_file_is_looked_at_and_every_problem_said(sample, plain_model, lay
     assert "the word 'toy'" in done.out
 
 
+def test_an_inpainting_model_is_named_and_generate_refuses_it(sample, inpainting_model, tmp_path: Path) -> None:
+    done = sample("doctor", "--weights", inpainting_model.folder)
+    assert done.status == 0, done.err
+    assert "an inpainting model (latent, mask and picture: 9 channels), a diffusers folder" in done.out
+    assert "holes of pictures filled: python -m data from-pictures --models.fill" in done.out
+    assert "no layers, and no pictures from text alone" in done.out
+    scene = ("--background", "a beach", "--foreground", "a dog", "--out", tmp_path / "out")
+    done = sample("generate", "--weights", inpainting_model.folder, *scene)
+    assert done.status == 1
+    assert "makes no layers; for layers take the plain model" in done.err
+
+
 def test_a_hub_id_is_not_downloaded(sample, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[bool] = []
 

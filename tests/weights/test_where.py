@@ -116,3 +116,16 @@ def test_offline_it_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_names(path: str, name: str) -> None:
     assert model_name(Path(path)) == name
+
+
+def test_a_revision_may_follow_a_hub_id(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def snapshot_download(hub_id: str, *, revision: str | None = None, **options: object) -> Path:
+        asked.append((hub_id, revision))
+        (tmp_path / "model.safetensors").touch()
+        return tmp_path
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert find_model("owner/name@0123abc") == find_model("owner/name") == tmp_path
+    assert asked == [("owner/name", "0123abc"), ("owner/name", None)]

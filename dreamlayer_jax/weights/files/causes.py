@@ -17,7 +17,10 @@ HALF_MERGED = (
 )
 SDXL = f"this is Stable Diffusion XL, whose networks are others; {ONLY_SD1}"
 SD2 = f"this is Stable Diffusion 2.x (OpenCLIP text tower, prompts 1024 wide, often v-prediction); {ONLY_SD1}"
-INPAINTING = f"this is an inpainting model: its first convolution takes 9 channels (latent, mask, picture). Take the plain one; {ONLY_SD1}"
+INPAINTING = (
+    "this is an inpainting model: its first convolution takes 9 channels (latent, mask, picture). It fills holes (python -m data "
+    "from-pictures --models.fill, or stable_diffusion.load_plain and inpaint) and makes no layers; for layers take the plain model"
+)
 EDITING = f"this is an InstructPix2Pix model: its first convolution takes 8 channels (latent, picture). Take the plain one; {ONLY_SD1}"
 TRANSFORMER = f"this is a diffusion transformer (Stable Diffusion 3, Flux, …); {ONLY_SD1}"
 CONTROL = f"this is a ControlNet, an addition to a model; {ONLY_SD1}"
@@ -46,7 +49,6 @@ BY_KEY = (
     (r"(^|\.)(control_model\.|controlnet_cond_embedding\.|input_hint_block\.)", CONTROL),
 )
 BY_SHAPE = (  # key, axis, its size
-    (r"(^|\.)(conv_in|input_blocks\.0\.0)\.weight$", 1, 9, INPAINTING),
     (r"(^|\.)(conv_in|input_blocks\.0\.0)\.weight$", 1, 8, EDITING),
     (r"attn2\.to_k\.weight$", 1, 2048, SDXL),
     (r"attn2\.to_k\.weight$", 1, 1024, SD2),

@@ -11,7 +11,7 @@ from typing import Any
 
 from dreamlayer_jax.config import DreamLayerConfig, LayerDecoderConfig, LayeredConfig, ScheduleConfig, TextConfig, UNetConfig, VAEConfig
 from dreamlayer_jax.strict_json import SchemaError, from_tree, read_json
-from dreamlayer_jax.weights.files.causes import EDITING, INPAINTING, SD2, SDXL
+from dreamlayer_jax.weights.files.causes import EDITING, SD2, SDXL
 from dreamlayer_jax.weights.files.errors import WeightsError
 
 # What every field that the networks here have no choice for must be, where a file has the field.
@@ -74,8 +74,8 @@ HEADS = "attention_head_dim"  # the number of heads: diffusers' own spelling in 
 def config_of_folder(folder: Path, name: str) -> DreamLayerConfig:
     """The configuration that `unet/`, `vae/`, `text_encoder/` and `scheduler/` of a diffusers folder describe.
 
-    Raises `WeightsError` for a missing or damaged file, for other kinds of models (SDXL, inpainting, Stable Diffusion 2.x), and for what
-    the networks here do not have.
+    Raises `WeightsError` for a missing or damaged file, for other kinds of models (SDXL, Stable Diffusion 2.x, InstructPix2Pix), and for
+    what the networks here do not have.
     """
     unet_json = _read(folder / "unet" / "config.json")
     _refuse_other_models(folder, unet_json)
@@ -115,7 +115,6 @@ def _sample_size(path: Path, unet: Mapping[str, Any]) -> int:
 def _refuse_other_models(folder: Path, unet: Mapping[str, Any]) -> None:
     causes = (
         ((folder / "text_encoder_2").exists() or unet.get("addition_embed_type") == "text_time", SDXL),
-        (unet.get("in_channels") == 9, INPAINTING),
         (unet.get("in_channels") == 8, EDITING),
         (unet.get("cross_attention_dim") == 1024, SD2),
     )

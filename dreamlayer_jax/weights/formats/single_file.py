@@ -18,7 +18,7 @@ from dreamlayer_jax.weights.files.causes import likely_cause, misplaced
 from dreamlayer_jax.weights.files.convert import Fit, fit, read, require
 from dreamlayer_jax.weights.files.errors import WeightsError
 from dreamlayer_jax.weights.files.original_names import TEXT, UNET, VAE, original_key, parameter_key
-from dreamlayer_jax.weights.files.tensor_files import TensorFiles, load_safetensors
+from dreamlayer_jax.weights.files.tensor_files import TensorFiles, load_safetensors, shape_of
 from dreamlayer_jax.weights.formats.vae_file import fit_vae
 
 PREDICTION = "modelspec.prediction_type"
@@ -30,6 +30,8 @@ NAMED_V = re.compile(r"v[-_. ]?(pred|param)", re.IGNORECASE)
 class SingleFile:
     """A file that fits a configuration, opened: no tensor is read before `read`."""
 
+    config: DreamLayerConfig
+    """What was asked for; of an inpainting model with its inputs, which the file has."""
     fits: dict[str, Fit]
     """By network; without "vae" where the file has none."""
     prediction: PredictionType | None
@@ -59,6 +61,7 @@ def open_single_file(file: Path, config: DreamLayerConfig, without_vae: bool = F
         cause = _missing_network(tensors, without_vae)
     if cause:
         raise WeightsError(f"{file} cannot be used as a model: {cause}")
+    config = _with_inputs(config, tensors)
     expected = base_shapes(config)
     fits = {}
     for network, prefix in (("unet", UNET), ("text_encoder", TEXT)):
@@ -89,7 +92,16 @@ def open_single_file(file: Path, config: DreamLayerConfig, without_vae: bool = F
             f"the name of {file.name} speaks of v-prediction, and nothing in the file says what it predicts: it is taken to predict the "
             "noise. If its pictures are blotches of colour, give --prediction v"
         )
-    return SingleFile(fits=fits, prediction=prediction, doubt=doubt)
+    return SingleFile(config=config, fits=fits, prediction=prediction, doubt=doubt)
+
+
+def _with_inputs(config: DreamLayerConfig, tensors: TensorFiles) -> DreamLayerConfig:
+    """The configuration as an inpainting model's, if the file is one."""
+    first = original_key("unet.conv_in.weight", config)
+    inpainting = dataclasses.replace(config.unet, in_channels=2 * config.unet.out_channels + 1)
+    if first in tensors and shape_of(tensors, first)[1:2] == (inpainting.in_channels,):
+        return dataclasses.replace(config, unet=inpainting)
+    return config
 
 
 def _missing_network(tensors: TensorFiles, without_vae: bool) -> str | None:

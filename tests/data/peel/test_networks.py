@@ -18,7 +18,7 @@ from data.peel import networks
 from data.peel.networks import NetworkDepth, NetworkDetect, NetworkMatte, NetworkSegment, nearness
 from data.peel.painting import DiffusionFill, square_around
 from dreamlayer_jax import DreamLayer
-from dreamlayer_jax.stable_diffusion import decode_latent, encode_image, inpaint
+from dreamlayer_jax.stable_diffusion import decode_latent, encode_image, inpaint, load_plain
 
 HEIGHT, WIDTH = 96, 144
 
@@ -188,6 +188,20 @@ def test_what_is_known_stays_and_a_hole_is_made_anew(painter) -> None:
     np.testing.assert_array_equal(one, again)
     assert (one != other).any()
     assert (one != through).any()
+
+
+def test_a_hole_is_filled_by_an_inpainting_model_too(inpainting_model) -> None:
+    painter = load_plain(inpainting_model.folder)
+    hole = np.zeros((40, 60), bool)
+    hole[10:26, 20:38] = True
+    picture = np.random.default_rng(2).integers(0, 256, (40, 60, 3), np.uint8)
+    left = square_around(hole)[0]
+    fill = DiffusionFill(model=painter, steps=2)
+    filled, again = (fill(picture, hole, "a beach", "a dog", 2**62) for _ in range(2))
+    np.testing.assert_array_equal(filled, again)
+    np.testing.assert_array_equal(filled[:, :left], picture[:, :left])
+    assert (filled[hole] != picture[hole]).any()
+    assert (fill(picture, hole, "a beach", "a dog", 1)[hole] != filled[hole]).any()
 
 
 def test_a_fill_looks_at_a_square_around_the_hole(painter) -> None:

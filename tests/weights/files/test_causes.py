@@ -29,8 +29,6 @@ def tensor(*shape: int) -> np.ndarray:
         ({"model.diffusion_model.label_emb.0.0.weight": tensor(1280, 2816)}, "Stable Diffusion XL"),
         ({"cond_stage_model.model.ln_final.bias": tensor(1024)}, "Stable Diffusion 2.x"),
         ({"mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight": tensor(1280, 1024)}, "v-prediction"),
-        ({"model.diffusion_model.input_blocks.0.0.weight": tensor(320, 9, 3, 3)}, "inpainting"),
-        ({"conv_in.weight": tensor(320, 9, 3, 3)}, "9 channels"),
         ({"model.diffusion_model.input_blocks.0.0.weight": tensor(320, 8, 3, 3)}, "InstructPix2Pix"),
         ({"model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight": tensor(4, 4)}, "diffusion transformer"),
         ({"control_model.input_hint_block.0.bias": tensor(4)}, "ControlNet"),
