@@ -24,13 +24,13 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 ).strip()
 
-# Each program is compiled once a run: the first process makes a cache, which workers and commands under test inherit.
+# Each program is compiled once a run: the first process makes a cache, which workers and commands under test inherit. It has no largest
+# size: JAX would list the whole cache, locked, for each new entry.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     compiled = tempfile.mkdtemp(prefix="dreamlayer-compiled-")
     atexit.register(shutil.rmtree, compiled, ignore_errors=True)
     os.environ |= {
         "JAX_COMPILATION_CACHE_DIR": compiled,
-        "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**32),  # JAX locks a cache that has a largest size, and no other
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
     }
 
