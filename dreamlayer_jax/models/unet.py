@@ -79,8 +79,9 @@ class UNet2DCondition(nn.Module):
         """
         widths = self.config.block_out_channels
         layered = self.layered if layer is not None else None
-        uses_maps = layered and ((layer.guided and layered.guided) or layered.foreground_keys < 1)
-        with_maps = layered and layered.context_map and (layer.maps or uses_maps)
+        with_maps = False
+        if layered is not None and layered.context_map:
+            with_maps = layer.maps or (layer.guided and layered.guided) or layered.foreground_keys < 1
         common = {"layered": self.layered, "axis_names": self.axis_names, "dtype": self.dtype, "remat": self.remat}
 
         temb = TimestepEmbedding(widths[0], self.dtype, name="time_embedding")(t)
