@@ -229,6 +229,6 @@ def as_seen(
     return jnp.where(whole[..., None, None, None], known.trajectory.clean, z), jnp.where(whole, 0, t)
 
 
-def lay(known: Float[Array, "*n"], z: Float[Array, "*n"], mask: Float[Array, "*n"]) -> Float[Array, "*n"]:
+def lay(known: Float[Array, "*n"], z: Float[Array, "*n"], mask: Float[Array, "*#n"]) -> Float[Array, "*n"]:
     """`known` where `mask` is 1, `z` where it is 0."""
     return known * mask + z * (1 - mask)

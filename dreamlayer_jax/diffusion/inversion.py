@@ -64,7 +64,7 @@ def invert(
         prediction = predict(config, unet_params, z, t, layers, **parts).sample
         first = ddim_step(kind, z, prediction, at.alpha_next, at.alpha_t)
 
-        def refine(_: int, z_s: Array) -> Array:
+        def refine(_: Array, z_s: Array) -> Array:
             _, noise = clean_and_noise(kind, at.alpha_t, z_s, predict(config, unet_params, z_s, t, layers, **parts).sample)
             return ddim_step("epsilon", z, noise, at.alpha_next, at.alpha_t)
 
