@@ -34,14 +34,14 @@ def test_the_key_comes_from_the_environment_and_a_failing_planner_is_a_warning(
 ) -> None:
     asked = []
 
-    class Fails:
+    from dreamlayer_jax.planner import chat
+
+    class Fails(chat.ChatPlanner):
         def __init__(self, **options: str) -> None:
             asked.append(options)
 
         def __call__(self, sentence: str) -> None:
             raise split_errors("the planner at host failed")
-
-    from dreamlayer_jax.planner import chat
 
     split_errors = chat.ChatError
     monkeypatch.setattr(chat, "ChatPlanner", Fails)
