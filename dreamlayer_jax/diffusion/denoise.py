@@ -63,7 +63,7 @@ class Denoised:
     context_maps: Float[Array, "l b mh mw"]
 
 
-def noised(clean: Float[Array, "*l b h w c"], noise: Float[Array, "*l b h w c"], steps: Steps) -> Trajectory:
+def noised(clean: Float[Array, "*n"], noise: Float[Array, "*n"], steps: Steps) -> Trajectory:
     """The straight trajectory of a known latent: √ᾱ_t z_0 + √(1 − ᾱ_t) ε, one ε for all t."""
     alpha = jnp.asarray(steps.alpha_t, jnp.float32)
     return Trajectory(states=jax.vmap(lambda alpha: add_noise(alpha, clean, noise))(alpha), clean=clean)
