@@ -45,7 +45,7 @@ class Model:
     """An experiment: layer-shared attention, which these files were not trained with; one-way, only the whole picture sees the layers."""
     max_foregrounds: int | None = None
     """Up to how many foregrounds a scene may have where that is more than the model was trained with; the more, the more they melt."""
-    foreground_keys: float = 1.0
+    foreground_keys: float | None = None
     """Which share of a foreground's tokens the other layers see, those where its context map is highest: under 1 for many layers."""
     vae: Path | None = None
     """A fine-tuned autoencoder's .safetensors file, such as vae-ft-mse-840000-ema-pruned.safetensors, in the place of the model's."""
@@ -102,10 +102,10 @@ class Model:
     def _shared(self, layered: LayeredConfig) -> LayeredConfig:
         """What layer-shared attention is, changed as --share and --foreground-keys say."""
         changes = {} if self.share is None else {"layer_shared": True, "one_way": self.share == "one-way"}
+        if self.foreground_keys is not None:
+            changes["foreground_keys"] = self.foreground_keys
         try:
-            return dataclasses.replace(
-                layered, **changes, **({} if self.foreground_keys == 1 else {"foreground_keys": self.foreground_keys})
-            )
+            return dataclasses.replace(layered, **changes)
         except ValueError as error:
             raise RequestError(f"this model cannot do what --share and --foreground-keys ask for: {error}") from error
 
